@@ -2,4 +2,5 @@
 //!
 //! Synchronous. Knows no request, no leader election, no async runtime.
 
+pub mod batch;
 pub mod types;

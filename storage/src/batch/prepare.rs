@@ -1,0 +1,319 @@
+//! The leader's checks of a batch, made before the partition is locked.
+//!
+//! A batch of magic 2 that needs no other codec passes as it came: its header becomes a value that can be patched,
+//! its records stay the bytes the client sent. The lock is only needed to [`Prepared::assign`] offsets.
+
+use bytes::Bytes;
+
+use crate::types::{LeaderEpoch, Offset, TimestampMs};
+
+use super::attributes::{Compression, TimestampType};
+use super::crc;
+use super::header::{BatchHeader, HEADER_SIZE};
+use super::raw;
+use super::rules::{Origin, ProduceRules, Refusal, RefusalKind};
+use super::view::{BatchView, ProducerStamp, headers};
+use super::walk::{Judge, RecordFacts};
+
+/// A batch of magic 2 found good, waiting for its offsets.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    header: BatchHeader,
+    body: Bytes,
+    /// Where the broker sets the timestamps: their checksum then follows without reading the records again.
+    body_crc: Option<u32>,
+    converted: bool,
+}
+
+/// A batch of magic 2 ready to be written: `encode_header()` followed by `body()`.
+#[derive(Clone, Debug)]
+pub struct Assigned {
+    header: BatchHeader,
+    body: Bytes,
+}
+
+/// Checks `records`, what one partition got in a request, and brings them into the form the log keeps.
+///
+/// `Ok(None)`: there is no whole batch in them, which Kafka accepts from Produce 0 to 2 and ignores.
+/// Bytes behind the last whole batch are ignored. `now` is what the range of timestamps is counted from.
+/// On `Err` nothing of the records may be appended.
+pub fn prepare(records: Bytes, rules: &ProduceRules, now: TimestampMs) -> Result<Option<Prepared>, Refusal> {
+    if let Origin::Client { produce_version } = rules.origin {
+        check_version(&records, produce_version)?;
+    }
+    let Some(survey) = survey(&records, rules)? else {
+        return Ok(None);
+    };
+    let target = rules.compression.codec(survey.source);
+    match survey.first {
+        BatchView::V2(header) if survey.source == Compression::None && target == Compression::None => {
+            if survey.entries > 1 {
+                return Err(more_than_one());
+            }
+            check_batch(&header, rules)?;
+            let body = records.slice(HEADER_SIZE..survey.valid_bytes);
+            let max_timestamp = judge_uncompressed(&header, &body, rules, now)?;
+            Ok(Some(Prepared::in_place(header, body, max_timestamp, rules.timestamp_type)))
+        }
+        _ => Err(Refusal::new(
+            RefusalKind::UnsupportedCompressionType,
+            "compressed batches and message formats 0 and 1 are refused until their codecs land",
+        )),
+    }
+}
+
+/// What the version of a Produce request promises: from version 3 on exactly one batch, of magic 2.
+fn check_version(records: &[u8], version: i16) -> Result<(), Refusal> {
+    if version < 3 {
+        return Ok(());
+    }
+    let mut walk = headers(records);
+    let refuse =
+        |what: &str| Err(Refusal::invalid(format!("Produce requests with version {version} {what}")));
+    let Some(first) = walk.next().transpose()? else {
+        return refuse("must have at least one record batch per partition");
+    };
+    if first.batch.magic() != 2 {
+        return refuse("are only allowed to contain record batches with magic version 2");
+    }
+    if version < 7 && first.batch.compression()? == Compression::Zstd {
+        return Err(Refusal::new(
+            RefusalKind::UnsupportedCompressionType,
+            format!("Produce requests with version {version} are not allowed to use ZStandard compression"),
+        ));
+    }
+    if walk.next().transpose()?.is_some() {
+        return refuse("are only allowed to contain exactly one record batch per partition");
+    }
+    Ok(())
+}
+
+/// What a first look at all entries tells.
+struct Survey {
+    first: BatchView,
+    entries: usize,
+    valid_bytes: usize,
+    /// The codec of the last compressed entry.
+    source: Compression,
+}
+
+/// Checks each entry by itself: base offset, size, checksum.
+fn survey(records: &[u8], rules: &ProduceRules) -> Result<Option<Survey>, Refusal> {
+    let mut survey: Option<Survey> = None;
+    let mut walk = headers(records);
+    while let Some(located) = walk.next().transpose()? {
+        let batch = located.batch;
+        if let (BatchView::V2(header), Origin::Client { .. }) = (&batch, rules.origin)
+            && header.base_offset != Offset::ZERO
+        {
+            return Err(Refusal::invalid(format!(
+                "The baseOffset of the record batch in the append to {} should be 0, but it is {}",
+                rules.partition, header.base_offset
+            )));
+        }
+        if located.size > rules.max_message_bytes {
+            return Err(too_large(located.size, rules));
+        }
+        batch.check_crc(walk.bytes_of(&located))?;
+        let codec = batch.compression()?;
+        let survey = survey.get_or_insert(Survey {
+            first: batch,
+            entries: 0,
+            valid_bytes: 0,
+            source: Compression::None,
+        });
+        survey.entries += 1;
+        survey.valid_bytes = located.position + located.size;
+        if codec != Compression::None {
+            survey.source = codec;
+        }
+    }
+    Ok(survey)
+}
+
+fn too_large(size: usize, rules: &ProduceRules) -> Refusal {
+    Refusal::new(
+        RefusalKind::MessageTooLarge,
+        format!(
+            "The record batch size in the append to {} is {size} bytes which exceeds the maximum configured value of {}.",
+            rules.partition, rules.max_message_bytes
+        ),
+    )
+}
+
+fn more_than_one() -> Refusal {
+    Refusal::invalid("Compressed outer record has more than one batch")
+}
+
+/// What the header of a batch of magic 2 must say.
+fn check_batch(header: &BatchHeader, rules: &ProduceRules) -> Result<(), Refusal> {
+    let Origin::Client { .. } = rules.origin else {
+        return Ok(());
+    };
+    let partition = &rules.partition;
+    let (base, last) = (header.base_offset, header.last_offset());
+    let span = last.0.wrapping_sub(base.0).wrapping_add(1);
+    if span <= 0 {
+        return Err(Refusal::invalid(format!(
+            "Batch has an invalid offset range: [{base}, {last}] in topic partition {partition}"
+        )));
+    }
+    if header.count <= 0 {
+        return Err(Refusal::invalid(format!(
+            "Invalid reported count for record batch: {} in topic partition {partition}",
+            header.count
+        )));
+    }
+    if span != i64::from(header.count) {
+        return Err(Refusal::invalid(format!(
+            "Inconsistent batch offset range [{base}, {last}] and count of records {} in topic partition {partition}",
+            header.count
+        )));
+    }
+    if header.is_control() {
+        return Err(Refusal::invalid(format!(
+            "Clients are not allowed to write control records in topic partition {partition}"
+        )));
+    }
+    if header.has_producer_id() && header.base_sequence < 0 {
+        return Err(Refusal::invalid(format!(
+            "Invalid sequence number {} in record batch with producerId {} in topic partition {partition}",
+            header.base_sequence, header.producer_id
+        )));
+    }
+    Ok(())
+}
+
+/// Walks uncompressed records of magic 2 where they lie; yields their largest timestamp.
+fn judge_uncompressed(
+    header: &BatchHeader,
+    body: &[u8],
+    rules: &ProduceRules,
+    now: TimestampMs,
+) -> Result<TimestampMs, Refusal> {
+    let mut judge = Judge::new(rules, now, Some(header.timestamp_type()));
+    let count = usize::try_from(header.count).map_err(|_| raw::NEGATIVE_COUNT)?;
+    let mut rest = body;
+    for _ in 0..count {
+        let record = raw::next_record(&mut rest)?;
+        let facts = RecordFacts {
+            offset: header.base_offset.0.wrapping_add(i64::from(record.offset_delta)),
+            timestamp: match header.timestamp_type() {
+                TimestampType::CreateTime => header.base_timestamp.0.wrapping_add(record.timestamp_delta),
+                TimestampType::LogAppendTime => header.max_timestamp.0,
+            },
+            has_key: record.key.is_some(),
+        };
+        judge.record(&facts, || {
+            format!(
+                "DefaultRecord(offset={}, timestamp={}, key={} bytes, value={} bytes)",
+                facts.offset,
+                facts.timestamp,
+                record.key.map_or(0, <[u8]>::len),
+                record.value.map_or(0, <[u8]>::len)
+            )
+        });
+    }
+    if count > 0 && !rest.is_empty() {
+        return Err(raw::RECORDS_REMAIN.into());
+    }
+    judge.finish()
+}
+
+impl Prepared {
+    /// A batch whose records stay as they are; the header is corrected where the rules or the records say so.
+    fn in_place(mut header: BatchHeader, body: Bytes, max: TimestampMs, kind: TimestampType) -> Prepared {
+        if kind == TimestampType::LogAppendTime {
+            let body_crc = Some(crc::crc32c(&body));
+            return Prepared { header, body, body_crc, converted: false };
+        }
+        if header.timestamp_type() != kind || header.max_timestamp != max {
+            header.attributes = header.attributes.with_timestamp_type(kind);
+            header.max_timestamp = max;
+            header.crc = header.compute_crc(&body);
+        }
+        Prepared { header, body, body_crc: None, converted: false }
+    }
+
+    /// Stamps the batch for its place in the log. `now` counts only where the topic keeps append times.
+    ///
+    /// Costs the same for any size of batch.
+    pub fn assign(mut self, first: Offset, leader_epoch: LeaderEpoch, now: TimestampMs) -> Assigned {
+        let header = &mut self.header;
+        header.base_offset = first;
+        header.leader_epoch = leader_epoch;
+        if let Some(body_crc) = self.body_crc {
+            let kind = TimestampType::LogAppendTime;
+            if header.timestamp_type() != kind || header.max_timestamp != now {
+                header.attributes = header.attributes.with_timestamp_type(kind);
+                header.max_timestamp = now;
+                header.crc = crc::combine_crc32c(header.head_crc(), body_crc, self.body.len());
+            }
+        }
+        Assigned { header: self.header, body: self.body }
+    }
+
+    /// The header as checked; its base offset is still the client's, 0.
+    pub fn header(&self) -> &BatchHeader {
+        &self.header
+    }
+
+    /// Header and records together. Unit: bytes.
+    pub fn size_in_bytes(&self) -> usize {
+        self.header.size_in_bytes()
+    }
+
+    /// Offsets the batch will take: at least 1.
+    pub fn offsets(&self) -> i64 {
+        i64::from(self.header.last_offset_delta).saturating_add(1)
+    }
+
+    /// Who produced the batch; `None` without an idempotent producer.
+    pub fn producer(&self) -> Option<ProducerStamp> {
+        BatchView::V2(self.header).producer()
+    }
+
+    /// Whether the records were written anew: other codec, older format, or offsets that were not consecutive.
+    pub fn was_converted(&self) -> bool {
+        self.converted
+    }
+}
+
+impl Assigned {
+    pub fn header(&self) -> &BatchHeader {
+        &self.header
+    }
+
+    /// The bytes in front of [`Assigned::body`].
+    pub fn encode_header(&self) -> [u8; HEADER_SIZE] {
+        self.header.encode()
+    }
+
+    /// Everything behind the header, not copied from what the client sent unless it was converted.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Header and body together. Unit: bytes.
+    pub fn size_in_bytes(&self) -> usize {
+        self.header.size_in_bytes()
+    }
+
+    pub fn base_offset(&self) -> Offset {
+        self.header.base_offset
+    }
+
+    pub fn last_offset(&self) -> Offset {
+        self.header.last_offset()
+    }
+
+    /// The time index files this timestamp under [`Assigned::last_offset`], as Kafka 3.9 does.
+    pub fn max_timestamp(&self) -> TimestampMs {
+        self.header.max_timestamp
+    }
+
+    /// Who produced the batch; `None` without an idempotent producer.
+    pub fn producer(&self) -> Option<ProducerStamp> {
+        BatchView::V2(self.header).producer()
+    }
+}

@@ -1,0 +1,105 @@
+//! One record of magic 2 inside an uncompressed stretch of bytes, split into its fields without copying.
+
+use super::error::BatchError;
+use super::varint::{self, Endless};
+
+/// The fields of a record as they lie in the batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RawRecord<'a> {
+    pub(super) timestamp_delta: i64,
+    pub(super) offset_delta: i32,
+    pub(super) key: Option<&'a [u8]>,
+    pub(super) value: Option<&'a [u8]>,
+    pub(super) header_count: usize,
+    /// The headers one after the other, checked to be `header_count` many.
+    pub(super) headers: &'a [u8],
+}
+
+pub(super) const NEGATIVE_COUNT: BatchError =
+    BatchError::InvalidRecord("a batch has a negative number of records");
+pub(super) const PREMATURE_END: BatchError =
+    BatchError::InvalidRecord("Incorrect declared batch size, premature EOF reached");
+pub(super) const RECORDS_REMAIN: BatchError =
+    BatchError::InvalidRecord("Incorrect declared batch size, records still remaining in file");
+pub(super) const MALFORMED: BatchError = BatchError::InvalidRecord("Found invalid record structure");
+pub(super) const WRONG_SIZE: BatchError =
+    BatchError::InvalidRecord("Invalid record size: the record's fields do not end where its size says");
+
+impl From<Endless> for BatchError {
+    fn from(_: Endless) -> BatchError {
+        MALFORMED
+    }
+}
+
+/// Splits the record at the front of `rest` off.
+pub(super) fn next_record<'a>(rest: &mut &'a [u8]) -> Result<RawRecord<'a>, BatchError> {
+    let mut cursor = Cursor(rest);
+    let size = cursor.i32().map_err(|_| PREMATURE_END)?;
+    let size = usize::try_from(size).map_err(|_| WRONG_SIZE)?;
+    let body = cursor.take(size).ok_or(PREMATURE_END)?;
+    *rest = cursor.0;
+    split(body)
+}
+
+/// Splits a record's body, what follows its size, into fields; they must fill it.
+pub(super) fn split(body: &[u8]) -> Result<RawRecord<'_>, BatchError> {
+    let mut cursor = Cursor(body);
+    let _attributes = cursor.byte()?;
+    let timestamp_delta = cursor.i64()?;
+    let offset_delta = cursor.i32()?;
+    let key = cursor.nullable()?;
+    let value = cursor.nullable()?;
+    let header_count = usize::try_from(cursor.i32()?).map_err(|_| MALFORMED)?;
+    let headers = cursor.0;
+    for _ in 0..header_count {
+        cursor.header()?;
+    }
+    if !cursor.0.is_empty() {
+        return Err(WRONG_SIZE);
+    }
+    Ok(RawRecord { timestamp_delta, offset_delta, key, value, header_count, headers })
+}
+
+/// Reads forward through borrowed bytes.
+pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
+
+impl<'a> Cursor<'a> {
+    #[inline]
+    fn byte(&mut self) -> Result<u8, BatchError> {
+        let (first, rest) = self.0.split_first().ok_or(MALFORMED)?;
+        self.0 = rest;
+        Ok(*first)
+    }
+
+    #[inline]
+    fn i32(&mut self) -> Result<i32, BatchError> {
+        varint::decode_i32(|| self.byte())
+    }
+
+    #[inline]
+    fn i64(&mut self) -> Result<i64, BatchError> {
+        varint::decode_i64(|| self.byte())
+    }
+
+    #[inline]
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    #[inline]
+    fn nullable(&mut self) -> Result<Option<&'a [u8]>, BatchError> {
+        match usize::try_from(self.i32()?) {
+            Ok(len) => self.take(len).map(Some).ok_or(MALFORMED),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// A header's key, which may not be null, and its value, which may.
+    #[inline]
+    pub(super) fn header(&mut self) -> Result<(&'a [u8], Option<&'a [u8]>), BatchError> {
+        let key = self.nullable()?.ok_or(MALFORMED)?;
+        Ok((key, self.nullable()?))
+    }
+}
