@@ -1,0 +1,123 @@
+//! The whole menu of the house: one file an API, one list from which ApiVersions is built.
+//!
+//! A handler authorises, translates, calls one room, translates back. Rules belong in `coordinator`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use kafka_protocol::messages::{ApiKey, RequestHeader};
+use kafka_protocol::protocol::Decodable;
+
+use crate::house::House;
+use crate::net::reply::{EncodeError, IntoReply, Reply};
+
+mod api_versions;
+
+/// Who asks, and how: what a handler may know of the connection and the request's header.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub(crate) connection: Arc<Peer>,
+    pub(crate) api: ApiKey,
+    pub(crate) version: i16,
+    pub(crate) correlation_id: i32,
+    /// `client.id` as sent; empty where the client sent none.
+    pub(crate) client_id: Arc<str>,
+}
+
+/// The other end of a connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Name of the listener it came through (`listeners`), e.g. `PLAINTEXT`.
+    pub(crate) listener: Arc<str>,
+    pub(crate) address: SocketAddr,
+}
+
+/// A request that cannot be answered; the connection is closed, as Kafka does.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("a request of {0} bytes has no header")]
+    NoHeader(usize),
+    #[error("unknown or unsupported API: key {key}, version {version}")]
+    Unsupported { key: i16, version: i16 },
+    #[error("{api:?} v{version} cannot be read: {reason}")]
+    Malformed { api: ApiKey, version: i16, reason: String },
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+/// One line of the menu.
+pub(crate) struct Api {
+    pub(crate) key: ApiKey,
+    pub(crate) min: i16,
+    pub(crate) max: i16,
+}
+
+macro_rules! apis {
+    ($( $key:ident => $handler:path, versions $min:literal ..= $max:literal; )*) => {
+        /// Every API this broker serves, in the order of the keys.
+        pub(crate) const MENU: &[Api] = &[ $( Api { key: ApiKey::$key, min: $min, max: $max } ),* ];
+
+        async fn serve_known(house: &Arc<House>, context: &Context, body: Bytes) -> Result<Reply, Refusal> {
+            match context.api {
+                $( ApiKey::$key => {
+                    let request = decode(context, body)?;
+                    let answer = Box::pin($handler(house, context, request)).await;
+                    Ok(answer.into_reply(context.version, context.correlation_id)?)
+                } )*
+                _ => Err(Refusal::Unsupported { key: context.api as i16, version: context.version }),
+            }
+        }
+    };
+}
+
+apis! {
+    ApiVersions => api_versions::handle, versions 0..=4;
+}
+
+/// Answers one frame (without its length prefix).
+pub(crate) async fn serve(house: &Arc<House>, peer: &Arc<Peer>, frame: Bytes) -> Result<Reply, Refusal> {
+    let (context, body) = read_header(peer, frame)?;
+    if context.api == ApiKey::ApiVersions && !served(ApiKey::ApiVersions, context.version) {
+        return Ok(api_versions::unsupported_version(context.correlation_id)?);
+    }
+    serve_known(house, &context, body).await
+}
+
+fn served(key: ApiKey, version: i16) -> bool {
+    MENU.iter().any(|api| api.key == key && (api.min..=api.max).contains(&version))
+}
+
+/// Reads the header (RequestHeader v0-v2) once key and version are known to be ours.
+fn read_header(peer: &Arc<Peer>, mut frame: Bytes) -> Result<(Context, Bytes), Refusal> {
+    let Some(&[k0, k1, v0, v1, c0, c1, c2, c3]) = frame.first_chunk::<8>() else {
+        return Err(Refusal::NoHeader(frame.len()));
+    };
+    let (key, version) = (i16::from_be_bytes([k0, k1]), i16::from_be_bytes([v0, v1]));
+    let correlation_id = i32::from_be_bytes([c0, c1, c2, c3]);
+    let unsupported = Refusal::Unsupported { key, version };
+    let api = ApiKey::try_from(key).map_err(|()| Refusal::Unsupported { key, version })?;
+    if !served(api, version) {
+        if api != ApiKey::ApiVersions {
+            return Err(unsupported);
+        }
+        // KIP-511: answered in version 0 whatever the version asked, so the rest of the header stays unread.
+        let context =
+            Context { connection: Arc::clone(peer), api, version, correlation_id, client_id: "".into() };
+        return Ok((context, Bytes::new()));
+    }
+    let header = RequestHeader::decode(&mut frame, api.request_header_version(version))
+        .map_err(|reason| Refusal::Malformed { api, version, reason: reason.to_string() })?;
+    let client_id = header.client_id.as_deref().unwrap_or_default().into();
+    Ok((Context { connection: Arc::clone(peer), api, version, correlation_id, client_id }, frame))
+}
+
+fn decode<T: Decodable>(context: &Context, mut body: Bytes) -> Result<T, Refusal> {
+    let malformed =
+        |reason: String| Refusal::Malformed { api: context.api, version: context.version, reason };
+    let request = T::decode(&mut body, context.version).map_err(|reason| malformed(reason.to_string()))?;
+    match body.remaining() {
+        0 => Ok(request),
+        rest => Err(malformed(format!("{rest} bytes follow the request"))),
+    }
+}

@@ -1,0 +1,123 @@
+//! Length-prefixed frames from a byte stream (Kafka protocol guide, "Network").
+//!
+//! The buffer grows with what has arrived, never with what the prefix promises, so that a hostile length costs
+//! its sender the bytes.
+
+use std::io;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// Smallest free space offered to one read. Unit: bytes.
+const READ_SIZE_MIN: usize = 16 * 1024;
+
+/// Largest step by which the buffer grows ahead of what has arrived. Unit: bytes.
+const GROWTH_MAX: usize = 1024 * 1024;
+
+const PREFIX: usize = 4;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FrameError {
+    #[error("Invalid receive (size = {0})")]
+    Negative(i32),
+    #[error("Invalid receive (size = {size} larger than {max})")]
+    TooLarge { size: usize, max: usize },
+    #[error("the connection closed in the middle of a request")]
+    Torn,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Splits a stream into frames of at most `max` bytes (`socket.request.max.bytes`), prefix not counted.
+pub(crate) struct Frames<R> {
+    stream: R,
+    buffer: BytesMut,
+    max: usize,
+}
+
+impl<R: AsyncRead + Unpin> Frames<R> {
+    pub(crate) fn new(stream: R, max: usize) -> Self {
+        Frames { stream, buffer: BytesMut::new(), max }
+    }
+
+    /// The next frame without its prefix; `None` where the peer closed between two frames.
+    ///
+    /// Cancel safe: what has arrived stays in the buffer.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
+        loop {
+            let missing = match self.wanted()? {
+                Some(total) if self.buffer.len() >= total => return Ok(Some(self.take(total))),
+                Some(total) => total - self.buffer.len(),
+                None => PREFIX,
+            };
+            self.buffer.reserve(missing.clamp(READ_SIZE_MIN, GROWTH_MAX));
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return if self.buffer.is_empty() { Ok(None) } else { Err(FrameError::Torn) };
+            }
+        }
+    }
+
+    /// Size of the frame at the front, prefix included, once its prefix has arrived.
+    fn wanted(&self) -> Result<Option<usize>, FrameError> {
+        let Some(prefix) = self.buffer.first_chunk::<PREFIX>() else { return Ok(None) };
+        let announced = i32::from_be_bytes(*prefix);
+        let size = usize::try_from(announced).map_err(|_| FrameError::Negative(announced))?;
+        if size > self.max {
+            return Err(FrameError::TooLarge { size, max: self.max });
+        }
+        Ok(Some(PREFIX + size))
+    }
+
+    fn take(&mut self, total: usize) -> Bytes {
+        let mut frame = self.buffer.split_to(total);
+        frame.advance(PREFIX);
+        frame.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read_all(bytes: &[u8], max: usize) -> Result<Vec<Bytes>, FrameError> {
+        let mut frames = Frames::new(bytes, max);
+        let mut all = Vec::new();
+        while let Some(frame) = frames.next().await? {
+            all.push(frame);
+        }
+        Ok(all)
+    }
+
+    #[tokio::test]
+    async fn frames_come_out_whole_and_in_order() {
+        let all = read_all(b"\0\0\0\x03abc\0\0\0\0\0\0\0\x01d", 10).await.expect("three frames");
+        assert_eq!(all, ["abc", "", "d"]);
+    }
+
+    #[tokio::test]
+    async fn a_negative_or_oversized_length_is_refused_before_its_bytes_are_awaited() {
+        assert!(matches!(read_all(&[0xff; 4], 10).await, Err(FrameError::Negative(-1))));
+        assert!(matches!(
+            read_all(&[0, 0, 0, 11], 10).await,
+            Err(FrameError::TooLarge { size: 11, max: 10 })
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_ends_inside_a_frame_is_torn() {
+        assert!(matches!(read_all(b"\0\0\0\x05abc", 10).await, Err(FrameError::Torn)));
+    }
+
+    #[tokio::test]
+    async fn a_promised_length_reserves_no_more_than_one_step() {
+        let (client, server) = tokio::io::duplex(64);
+        let mut frames = Frames::new(server, 100 << 20);
+        let mut client = client;
+        tokio::io::AsyncWriteExt::write_all(&mut client, &(90_i32 << 20).to_be_bytes())
+            .await
+            .expect("prefix");
+        drop(client);
+        assert!(matches!(frames.next().await, Err(FrameError::Torn)));
+        assert!(frames.buffer.capacity() <= 2 * GROWTH_MAX);
+    }
+}

@@ -1,0 +1,10 @@
+//! Sockets to requests and back: listeners, framing, one task per connection, replies in request order.
+//!
+//! Knows the request header and nothing of what an API means; `handlers` does.
+
+pub(crate) mod connection;
+pub(crate) mod frames;
+pub(crate) mod limits;
+pub(crate) mod listener;
+pub(crate) mod reply;
+pub(crate) mod scatter;

@@ -1,0 +1,73 @@
+//! What a handler answers: nothing (acks=0), a response, or a response that is still waiting for something.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use kafka_protocol::messages::ResponseHeader;
+use kafka_protocol::protocol::{Encodable, HeaderVersion};
+
+use crate::net::scatter::{Pieces, ScatterBuf};
+
+/// An answer that could not be put into the requested version; a bug of ours, the connection is closed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot encode the response in version {version}: {reason}")]
+pub(crate) struct EncodeError {
+    version: i16,
+    reason: String,
+}
+
+/// A response whose waiting is done elsewhere, so that the next request of the connection can be taken.
+pub(crate) type LaterPieces = Pin<Box<dyn Future<Output = Result<Pieces, EncodeError>> + Send>>;
+
+/// The two stages of an answer: stage one ran in arrival order, stage two (`Later`) only waits.
+pub(crate) enum Reply {
+    /// The client wants no answer.
+    None,
+    Ready(Pieces),
+    Later(LaterPieces),
+    /// The broker has to drop the connection (acks=0 that failed, KAFKA's way to make such a producer refresh).
+    Close,
+}
+
+/// Turns what a handler returns into a reply of the request's version.
+pub(crate) trait IntoReply {
+    fn into_reply(self, version: i16, correlation_id: i32) -> Result<Reply, EncodeError>;
+}
+
+impl<R: Encodable + HeaderVersion> IntoReply for R {
+    fn into_reply(self, version: i16, correlation_id: i32) -> Result<Reply, EncodeError> {
+        encode(&self, version, correlation_id, &[]).map(Reply::Ready)
+    }
+}
+
+impl IntoReply for Reply {
+    fn into_reply(self, _: i16, _: i32) -> Result<Reply, EncodeError> {
+        Ok(self)
+    }
+}
+
+/// For handlers that encode by themselves, with `encode` and the records to refer to.
+pub(crate) struct Encoded(pub(crate) Result<Pieces, EncodeError>);
+
+impl IntoReply for Encoded {
+    fn into_reply(self, _: i16, _: i32) -> Result<Reply, EncodeError> {
+        self.0.map(Reply::Ready)
+    }
+}
+
+/// Header and body; slices of `records` are referred to, not copied.
+pub(crate) fn encode<R: Encodable + HeaderVersion>(
+    response: &R,
+    version: i16,
+    correlation_id: i32,
+    records: &[Bytes],
+) -> Result<Pieces, EncodeError> {
+    let mut buf = ScatterBuf::new(records);
+    ResponseHeader::default()
+        .with_correlation_id(correlation_id)
+        .encode(&mut buf, R::header_version(version))
+        .and_then(|()| response.encode(&mut buf, version))
+        .map_err(|reason| EncodeError { version, reason: reason.to_string() })?;
+    Ok(buf.finish())
+}

@@ -1,0 +1,192 @@
+//! A response as a list of pieces: what is encoded, and between it the record bytes, untouched.
+//!
+//! `kafka_protocol` writes messages through `BufMut`; a slice that lies inside one of the announced record buffers is
+//! kept as a reference to that buffer instead of being copied (a 1 MiB fetch answer costs no memcpy).
+
+use std::io::{self, IoSlice};
+use std::ops::Range;
+
+use bytes::buf::UninitSlice;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::protocol::buf::ByteBufMut;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+/// Slices shorter than this are copied: a piece costs more than so many bytes. Unit: bytes.
+const PIECE_SIZE_MIN: usize = 512;
+
+/// Pieces handed to one `writev` (IOV_MAX is 1024).
+const PIECES_PER_WRITE: usize = 64;
+
+/// Collects an encoded message; `records` are the buffers that may be referred to.
+pub(crate) struct ScatterBuf<'a> {
+    records: &'a [Bytes],
+    pieces: Vec<Bytes>,
+    pieces_len: usize,
+    tail: BytesMut,
+}
+
+impl<'a> ScatterBuf<'a> {
+    pub(crate) fn new(records: &'a [Bytes]) -> Self {
+        ScatterBuf { records, pieces: Vec::new(), pieces_len: 0, tail: BytesMut::with_capacity(256) }
+    }
+
+    pub(crate) fn finish(mut self) -> Pieces {
+        self.close_tail();
+        Pieces { pieces: self.pieces, len: self.pieces_len }
+    }
+
+    fn close_tail(&mut self) {
+        if !self.tail.is_empty() {
+            let piece = self.tail.split().freeze();
+            self.push(piece);
+        }
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        self.pieces_len += piece.len();
+        self.pieces.push(piece);
+    }
+
+    /// The announced buffer that `slice` lies in, cut to it.
+    fn announced(&self, slice: &[u8]) -> Option<Bytes> {
+        let start = slice.as_ptr() as usize;
+        let owner = self.records.iter().find(|bytes| {
+            let first = bytes.as_ptr() as usize;
+            first <= start && start + slice.len() <= first + bytes.len()
+        })?;
+        Some(owner.slice_ref(slice))
+    }
+}
+
+// SAFETY: every method but `put_slice` delegates to `BytesMut`, whose contract is the same; `put_slice` appends
+// exactly `src` to the logical content.
+unsafe impl BufMut for ScatterBuf<'_> {
+    fn remaining_mut(&self) -> usize {
+        usize::MAX - self.offset()
+    }
+
+    unsafe fn advance_mut(&mut self, count: usize) {
+        // SAFETY: the caller initialised `count` bytes of `chunk_mut`, which is the tail's.
+        unsafe { self.tail.advance_mut(count) }
+    }
+
+    fn chunk_mut(&mut self) -> &mut UninitSlice {
+        self.tail.chunk_mut()
+    }
+
+    fn put_slice(&mut self, src: &[u8]) {
+        if src.len() >= PIECE_SIZE_MIN
+            && let Some(piece) = self.announced(src)
+        {
+            self.close_tail();
+            self.push(piece);
+        } else {
+            self.tail.extend_from_slice(src);
+        }
+    }
+}
+
+impl ByteBufMut for ScatterBuf<'_> {
+    fn offset(&self) -> usize {
+        self.pieces_len + self.tail.len()
+    }
+
+    fn seek(&mut self, offset: usize) {
+        let within =
+            offset.checked_sub(self.pieces_len).expect("messages seek only within what is not yet closed");
+        self.tail.resize(within, 0);
+    }
+
+    fn range(&mut self, range: Range<usize>) -> &mut [u8] {
+        let shift = self.pieces_len;
+        &mut self.tail[range.start - shift..range.end - shift]
+    }
+}
+
+/// An encoded response, ready for `writev`.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces {
+    pieces: Vec<Bytes>,
+    len: usize,
+}
+
+impl Pieces {
+    /// Unit: bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Writes all of it behind its four-byte length.
+    pub(crate) async fn write_framed<W: AsyncWrite + Unpin>(self, stream: &mut W) -> io::Result<()> {
+        let length =
+            i32::try_from(self.len).map_err(|_| io::Error::other("a response is larger than 2 GiB"))?;
+        let mut queue: Vec<Bytes> = Vec::with_capacity(self.pieces.len() + 1);
+        queue.push(Bytes::copy_from_slice(&length.to_be_bytes()));
+        queue.extend(self.pieces);
+        let mut first = 0;
+        while first < queue.len() {
+            let slices: Vec<IoSlice<'_>> =
+                queue[first..].iter().take(PIECES_PER_WRITE).map(|piece| IoSlice::new(piece)).collect();
+            let mut written = stream.write_vectored(&slices).await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            while first < queue.len() && written >= queue[first].len() {
+                written -= queue[first].len();
+                queue[first] = Bytes::new();
+                first += 1;
+            }
+            if written > 0 {
+                queue[first].advance(written);
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn concat(&self) -> Vec<u8> {
+        self.pieces.concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn announced_records_are_referred_to_and_all_else_is_copied() {
+        let records = Bytes::from(vec![7; 4096]);
+        let announced = [records.clone()];
+        let mut buf = ScatterBuf::new(&announced);
+        buf.put_i32(1);
+        buf.put_slice(&records[100..1100]);
+        buf.put_slice(&[9; 600]);
+        let pieces = buf.finish();
+
+        assert_eq!(pieces.pieces[1].as_ptr(), records[100..].as_ptr());
+        assert_eq!(pieces.len(), 4 + 1000 + 600);
+        assert_eq!(pieces.concat()[4..1004], [7; 1000]);
+        assert_eq!(pieces.pieces.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn partial_writes_lose_nothing() {
+        let records = Bytes::from((0..200_000_u32).map(|n| n as u8).collect::<Vec<_>>());
+        let announced = [records.clone()];
+        let mut buf = ScatterBuf::new(&announced);
+        buf.put_u8(1);
+        buf.put_slice(&records);
+        buf.put_u8(2);
+        let pieces = buf.finish();
+        let expected = pieces.concat();
+        let (mut near, mut far) = tokio::io::duplex(1000);
+
+        let writer = tokio::spawn(async move { pieces.write_framed(&mut near).await });
+        let mut received = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut far, &mut received).await.expect("read");
+        writer.await.expect("join").expect("write");
+
+        assert_eq!(received[..4], (expected.len() as i32).to_be_bytes());
+        assert_eq!(received[4..], expected);
+    }
+}
