@@ -1,0 +1,276 @@
+//! Child processes with an end: their output is kept, their waits have deadlines, and none survives.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, LazyLock, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long anything in a test may take before it counts as hanging. Generous: two busy cores.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Lines shown from each end of a log that a failing test prints.
+const LINES_SHOWN: usize = 60;
+
+type Request = (Command, Sender<std::io::Result<Child>>);
+
+/// All children are born on one thread that lives as long as this process. The kernel is told to
+/// kill them when that thread ends, which also covers a killed or aborted test process.
+static NURSERY: LazyLock<Mutex<Sender<Request>>> = LazyLock::new(|| {
+    let (sender, requests) = channel::<Request>();
+    thread::spawn(move || {
+        for (mut command, answer) in requests {
+            let _ = answer.send(command.spawn());
+        }
+    });
+    Mutex::new(sender)
+});
+
+fn born(name: &str, mut command: Command) -> Child {
+    #[cfg(target_os = "linux")]
+    // SAFETY: prctl is async-signal-safe and touches only the child about to exec.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        });
+    }
+    let (sender, answer) = channel();
+    NURSERY.lock().unwrap().send((command, sender)).expect("the nursery lives as long as the process");
+    answer.recv().expect("the nursery answers").unwrap_or_else(|e| panic!("{name} did not start: {e}"))
+}
+
+#[derive(Default)]
+struct Output {
+    lines: Vec<String>,
+    open_streams: usize,
+}
+
+/// A running child, its standard output and error read line by line as they come.
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Arc<(Mutex<Output>, Condvar)>,
+    stderr: Arc<(Mutex<Output>, Condvar)>,
+    ended: Option<ExitStatus>,
+}
+
+/// What is left of a process that ended by itself.
+pub(crate) struct Ended {
+    pub(crate) name: String,
+    /// The exit code; a death by signal counts as 128 + signal, as in a shell.
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    /// The standard output of a process that must have succeeded.
+    #[track_caller]
+    pub(crate) fn success(self) -> String {
+        assert_eq!(self.code, 0, "{self}");
+        self.stdout
+    }
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ended with {}\nstdout:\n{}\nstderr:\n{}", self.name, self.code, self.stdout, self.stderr)
+    }
+}
+
+impl Process {
+    pub(crate) fn spawn(name: impl Into<String>, mut command: Command) -> Process {
+        let name = name.into();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = born(&name, command);
+        let stdout = keep(child.stdout.take().expect("piped"));
+        let stderr = keep(child.stderr.take().expect("piped"));
+        let stdin = child.stdin.take();
+        Process { name, child, stdin, stdout, stderr, ended: None }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Writes `input` without closing the standard input.
+    pub(crate) fn write(&mut self, input: &[u8]) {
+        let stdin = self.stdin.as_mut().expect("stdin is open");
+        stdin.write_all(input).and_then(|()| stdin.flush()).unwrap_or_else(|e| panic!("{}: stdin: {e}", self.name));
+    }
+
+    pub(crate) fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    /// The first line of standard output that `wanted` accepts, now or within `patience`.
+    #[track_caller]
+    pub(crate) fn wait_for_line(&self, patience: Duration, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + patience;
+        let (output, changed) = &*self.stdout;
+        let mut seen = 0;
+        let mut guard = output.lock().unwrap();
+        loop {
+            if let Some(line) = guard.lines[seen..].iter().find(|line| wanted(line)) {
+                return line.clone();
+            }
+            seen = guard.lines.len();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || guard.open_streams == 0 {
+                drop(guard);
+                panic!("{} did not print the expected line\n{}", self.name, self.log());
+            }
+            guard = changed.wait_timeout(guard, left).unwrap().0;
+        }
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().expect("waiting for a child of ours");
+        }
+        self.ended.is_some()
+    }
+
+    pub(crate) fn signal(&self, signal: i32) {
+        assert!(self.ended.is_none(), "{} has ended; its process id may belong to another", self.name);
+        // SAFETY: the child was not reaped yet, so its id is still its own.
+        unsafe { libc::kill(self.pid().cast_signed(), signal) };
+    }
+
+    /// Waits until the process ends; kills it and fails the test when that takes longer than `patience`.
+    #[track_caller]
+    pub(crate) fn wait(mut self, patience: Duration) -> Ended {
+        let (done, waited) = channel::<()>();
+        let pid = self.pid().cast_signed();
+        let guard = thread::spawn(move || {
+            let late = waited.recv_timeout(patience).is_err();
+            if late {
+                // SAFETY: the owner reaps the child only after this thread was told or has fired.
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+            }
+            late
+        });
+        // Waits without reaping, so that the guard above never kills a stranger.
+        wait_without_reaping(pid);
+        let _ = done.send(());
+        let late = guard.join().expect("the guard does not panic");
+        let status = self.child.wait().expect("waiting for a child of ours");
+        self.ended = Some(status);
+        for stream in [&self.stdout, &self.stderr] {
+            wait_until_closed(stream);
+        }
+        assert!(!late, "{} did not end within {patience:?}\n{}", self.name, self.log());
+        Ended {
+            name: self.name.clone(),
+            code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+            stdout: text(&self.stdout),
+            stderr: text(&self.stderr),
+        }
+    }
+
+    /// Both streams, shortened in the middle.
+    pub(crate) fn log(&self) -> String {
+        format!(
+            "--- {} stdout\n{}\n--- {} stderr\n{}",
+            self.name,
+            shortened(&text(&self.stdout)),
+            self.name,
+            shortened(&text(&self.stderr))
+        )
+    }
+
+    pub(crate) fn stdout(&self) -> String {
+        text(&self.stdout)
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        text(&self.stderr)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        if thread::panicking() {
+            eprintln!("{}", self.log());
+        }
+    }
+}
+
+/// Runs `command` to its end with `input` as its whole standard input.
+#[track_caller]
+pub(crate) fn run(name: impl Into<String>, command: Command, input: &[u8], patience: Duration) -> Ended {
+    let mut process = Process::spawn(name, command);
+    let stdin = process.stdin.take();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            // A tool may end before it has read everything; its exit code tells what matters.
+            if let Some(mut stdin) = stdin {
+                let _ = stdin.write_all(input);
+            }
+        });
+        process.wait(patience)
+    })
+}
+
+fn wait_without_reaping(pid: i32) {
+    loop {
+        // SAFETY: `info` is plain data that waitid fills in; WNOWAIT leaves the child waitable.
+        let result = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            libc::waitid(libc::P_PID, pid.cast_unsigned(), &mut info, libc::WEXITED | libc::WNOWAIT)
+        };
+        if result == 0 || std::io::Error::last_os_error().kind() != std::io::ErrorKind::Interrupted {
+            return;
+        }
+    }
+}
+
+fn keep(stream: impl Read + Send + 'static) -> Arc<(Mutex<Output>, Condvar)> {
+    let kept = Arc::new((Mutex::new(Output { lines: Vec::new(), open_streams: 1 }), Condvar::new()));
+    let keeper = Arc::clone(&kept);
+    thread::spawn(move || {
+        let mut reader = BufReader::new(stream);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+            let ended = line.last() == Some(&b'\n');
+            let shown = String::from_utf8_lossy(&line[..line.len() - usize::from(ended)]).into_owned();
+            keeper.0.lock().unwrap().lines.push(shown);
+            keeper.1.notify_all();
+            line.clear();
+        }
+        keeper.0.lock().unwrap().open_streams = 0;
+        keeper.1.notify_all();
+    });
+    kept
+}
+
+/// A grandchild that inherited the stream may keep it open; half a minute is enough for what was written.
+fn wait_until_closed(stream: &(Mutex<Output>, Condvar)) {
+    let guard = stream.0.lock().unwrap();
+    let _ = stream.1.wait_timeout_while(guard, Duration::from_secs(30), |output| output.open_streams > 0);
+}
+
+fn text(stream: &(Mutex<Output>, Condvar)) -> String {
+    let mut text = stream.0.lock().unwrap().lines.join("\n");
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+fn shortened(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    if lines.len() <= 2 * LINES_SHOWN {
+        return lines.join("\n");
+    }
+    let (head, tail) = (&lines[..LINES_SHOWN], &lines[lines.len() - LINES_SHOWN..]);
+    format!("{}\n... {} lines ...\n{}", head.join("\n"), lines.len() - 2 * LINES_SHOWN, tail.join("\n"))
+}
