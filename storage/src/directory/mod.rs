@@ -1,0 +1,222 @@
+//! One entry of `log.dirs`: the files at its top and the folders in it.
+//!
+//! Holds Apache's lock on `.lock` for as long as it lives, so neither Apache's broker nor a second one of ours can
+//! open the same directory. Knows where logs lie, not what is in them.
+
+mod meta_properties;
+mod names;
+mod partition_metadata;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::checkpoint::{OffsetCheckpoint, create_empty};
+use crate::disk::{Disk, Lock, Space, read_file, replace_file};
+use crate::error::StorageError;
+use crate::types::{Offset, TimestampMs, TopicPartition};
+
+pub use meta_properties::MetaProperties;
+pub use names::{Folder, FolderKind, delete_name, future_name, partition_name, stray_name};
+pub use partition_metadata::{read_topic_id, write_topic_id};
+
+const LOCK: &str = ".lock";
+const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+
+/// Largest `meta.properties` or clean shutdown marker we read. Unit: bytes.
+const SMALL_FILE_MAX: u64 = 1 << 20;
+
+/// What the last owner of the directory left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastStop {
+    /// Everything was flushed and closed; logs open without being checked.
+    Clean,
+    /// A crash, a kill or a foreign directory: logs are checked from their recovery points on.
+    Unclean,
+}
+
+/// A locked log directory.
+#[derive(Debug)]
+pub struct LogDirectory {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    _lock: Box<dyn Lock>,
+}
+
+impl LogDirectory {
+    /// Creates the directory where it is missing and locks it.
+    pub fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<LogDirectory, StorageError> {
+        if !disk.exists(path).map_err(StorageError::io("look for", path))? {
+            disk.create_directories(path).map_err(StorageError::io("create", path))?;
+            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                disk.sync_directory(parent).map_err(StorageError::io("sync", parent))?;
+            }
+        }
+        let lock = disk.lock(&path.join(LOCK)).map_err(StorageError::io("lock", path))?;
+        let lock = lock.ok_or_else(|| StorageError::Locked { path: path.to_path_buf() })?;
+        for checkpoint in [
+            OffsetCheckpoint::RecoveryPoints,
+            OffsetCheckpoint::LogStarts,
+            OffsetCheckpoint::HighWatermarks,
+            OffsetCheckpoint::Cleaner,
+        ] {
+            create_empty(disk.as_ref(), &path.join(checkpoint.file_name()))?;
+        }
+        Ok(LogDirectory { disk, path: path.to_path_buf(), _lock: lock })
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `None` on a directory no broker has used yet.
+    pub fn meta_properties(&self) -> Result<Option<MetaProperties>, StorageError> {
+        let path = self.path.join(meta_properties::FILE_NAME);
+        match read_file(self.disk.as_ref(), &path, SMALL_FILE_MAX) {
+            Ok(content) => match MetaProperties::parse(&content) {
+                Ok(properties) => Ok(Some(properties)),
+                Err(reason) => Err(StorageError::corrupt(&path, 0, reason)),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StorageError::io("read", &path)(error)),
+        }
+    }
+
+    pub fn write_meta_properties(
+        &self,
+        properties: &MetaProperties,
+        now: TimestampMs,
+    ) -> Result<(), StorageError> {
+        let path = self.path.join(meta_properties::FILE_NAME);
+        replace_file(self.disk.as_ref(), &path, properties.encode(now).as_bytes())
+            .map_err(StorageError::io("write", &path))
+    }
+
+    /// How the last run ended. Removes the marker, durably, so that a crash from now on is seen as one.
+    pub fn take_last_stop(&self) -> Result<LastStop, StorageError> {
+        let path = self.path.join(CLEAN_SHUTDOWN);
+        match self.disk.remove(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LastStop::Unclean),
+            Err(error) => return Err(StorageError::io("remove", &path)(error)),
+        }
+        self.disk.sync_directory(&self.path).map_err(StorageError::io("sync", &self.path))?;
+        Ok(LastStop::Clean)
+    }
+
+    /// Says that every log in here was closed. `broker_epoch` is -1 with ZooKeeper.
+    pub fn write_clean_shutdown(&self, broker_epoch: i64) -> Result<(), StorageError> {
+        let path = self.path.join(CLEAN_SHUTDOWN);
+        let content = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
+        replace_file(self.disk.as_ref(), &path, content.as_bytes()).map_err(StorageError::io("write", &path))
+    }
+
+    /// The folders of partitions, sorted by name. A folder of any other name is an error, as it is for Apache.
+    pub fn folders(&self) -> Result<Vec<Folder>, StorageError> {
+        let entries = self.disk.list(&self.path).map_err(StorageError::io("list", &self.path))?;
+        let mut folders = Vec::new();
+        for entry in entries.iter().filter(|entry| entry.is_directory && !names::is_foreign(&entry.name)) {
+            let path = self.path.join(&entry.name);
+            let folder = Folder::parse(&path, &entry.name);
+            folders.push(folder.ok_or(StorageError::NotAPartition { path })?);
+        }
+        folders.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(folders)
+    }
+
+    /// The offsets of one of the four checkpoint files. A damaged one counts as empty, with a warning: recovery then
+    /// checks more than it needs to, and logs start at their first segment.
+    pub fn offsets(
+        &self,
+        checkpoint: OffsetCheckpoint,
+    ) -> Result<BTreeMap<TopicPartition, Offset>, StorageError> {
+        match checkpoint.read(self.disk.as_ref(), &self.path) {
+            Err(error @ StorageError::Corrupt { .. }) => {
+                tracing::warn!(%error, "ignoring a damaged checkpoint; partitions are checked from their start");
+                Ok(BTreeMap::new())
+            }
+            other => other,
+        }
+    }
+
+    pub fn write_offsets(
+        &self,
+        checkpoint: OffsetCheckpoint,
+        offsets: &BTreeMap<TopicPartition, Offset>,
+    ) -> Result<(), StorageError> {
+        checkpoint.write(self.disk.as_ref(), &self.path, offsets)
+    }
+
+    pub fn space(&self) -> Result<Space, StorageError> {
+        self.disk.space(&self.path).map_err(StorageError::io("measure", &self.path))
+    }
+
+    /// Removes a folder whose deletion is due (see [`FolderKind::Deleted`]) with everything in it.
+    pub fn remove_folder(&self, folder: &Path) -> Result<(), StorageError> {
+        match self.disk.remove_directory(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.map_err(StorageError::io("remove", folder)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::OsDisk;
+
+    fn open(path: &Path) -> Result<LogDirectory, StorageError> {
+        LogDirectory::open(Arc::new(OsDisk), path)
+    }
+
+    #[test]
+    fn a_directory_has_one_owner_at_a_time() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("new/data");
+        let owner = open(&path).expect("opened");
+
+        assert!(matches!(open(&path), Err(StorageError::Locked { .. })));
+
+        drop(owner);
+        open(&path).expect("free again");
+    }
+
+    #[test]
+    fn a_clean_stop_is_seen_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let owner = open(directory.path()).expect("opened");
+        assert_eq!(owner.take_last_stop().expect("looked"), LastStop::Unclean);
+
+        owner.write_clean_shutdown(-1).expect("written");
+
+        let marker = std::fs::read_to_string(directory.path().join(".kafka_cleanshutdown")).expect("read");
+        assert_eq!(marker, r#"{"version":0,"brokerEpoch":-1}"#);
+        assert_eq!(owner.take_last_stop().expect("looked"), LastStop::Clean);
+        assert_eq!(owner.take_last_stop().expect("looked"), LastStop::Unclean);
+    }
+
+    #[test]
+    fn an_unknown_folder_is_refused_by_name() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let owner = open(directory.path()).expect("opened");
+        std::fs::create_dir(directory.path().join("orders-3")).expect("created");
+        assert_eq!(owner.folders().expect("listed").len(), 1);
+
+        std::fs::create_dir(directory.path().join("lost+found")).expect("created");
+
+        let error = owner.folders().expect_err("refused");
+        assert!(error.to_string().contains("lost+found"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_counts_as_empty() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let owner = open(directory.path()).expect("opened");
+        std::fs::write(directory.path().join("recovery-point-offset-checkpoint"), "0\nnine\n")
+            .expect("written");
+
+        assert!(owner.offsets(OffsetCheckpoint::RecoveryPoints).expect("read").is_empty());
+    }
+}

@@ -1,0 +1,170 @@
+//! The file system of the machine.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use super::{Disk, DiskFile, Entry, Lock, Mapping, Open, Space};
+use crate::types::TimestampMs;
+
+/// Slices one `pwritev` may take; Linux allows 1024 (`IOV_MAX`).
+const SLICES_MAX: usize = 1024;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OsDisk;
+
+#[derive(Debug)]
+struct OsFile {
+    file: File,
+}
+
+/// Keeps the descriptor that holds the record lock.
+#[derive(Debug)]
+struct OsLock {
+    _file: File,
+}
+
+impl Lock for OsLock {}
+
+impl Disk for OsDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        match how {
+            Open::Read => {}
+            Open::Write => {
+                options.write(true);
+            }
+            Open::Create => {
+                options.write(true).create(true).truncate(false);
+            }
+            Open::Replace => {
+                options.write(true).create(true).truncate(true);
+            }
+        }
+        Ok(Arc::new(OsFile { file: options.open(path)? }))
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            // A file may vanish between being listed and being looked at: a deletion that was due.
+            let metadata = match fs::metadata(entry.path()) {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            entries.push(Entry {
+                name: entry.file_name().to_string_lossy().into_owned(),
+                is_directory: metadata.is_dir(),
+                size: if metadata.is_dir() { 0 } else { metadata.len() },
+            });
+        }
+        Ok(entries)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        fs::exists(path)
+    }
+
+    fn create_directories(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir_all(path)
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        // SAFETY: `flock` is plain data and zero is a valid value of every field.
+        let mut whole_file: libc::flock = unsafe { std::mem::zeroed() };
+        whole_file.l_type = libc::F_WRLCK as libc::c_short;
+        whole_file.l_whence = libc::SEEK_SET as libc::c_short;
+        // An open-file-description lock excludes both Apache's process lock and a second broker in this process.
+        // SAFETY: the descriptor is open and the pointer lives through the call.
+        let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw mut whole_file) };
+        if result == 0 {
+            return Ok(Some(Box::new(OsLock { _file: file })));
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EACCES | libc::EAGAIN) => Ok(None),
+            _ => Err(error),
+        }
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let name = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
+        // SAFETY: plain data; the call fills it.
+        let mut answer: libc::statvfs = unsafe { std::mem::zeroed() };
+        // SAFETY: both pointers live through the call and `name` ends with NUL.
+        if unsafe { libc::statvfs(name.as_ptr(), &raw mut answer) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Space {
+            total: answer.f_blocks.saturating_mul(answer.f_frsize),
+            usable: answer.f_bavail.saturating_mul(answer.f_frsize),
+        })
+    }
+}
+
+impl DiskFile for OsFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn modified(&self) -> io::Result<TimestampMs> {
+        let modified = self.file.metadata()?.modified()?;
+        let since_epoch = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(TimestampMs(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, position)
+    }
+
+    fn write_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
+        let slices = slices.get(..SLICES_MAX).unwrap_or(slices);
+        let position = libc::off_t::try_from(position).map_err(io::Error::other)?;
+        // SAFETY: `IoSlice` is guaranteed to have the layout of `iovec`; the count is at most 1024.
+        let written = unsafe {
+            libc::pwritev(
+                self.file.as_raw_fd(),
+                slices.as_ptr().cast::<libc::iovec>(),
+                slices.len() as libc::c_int,
+                position,
+            )
+        };
+        usize::try_from(written).map_err(|_| io::Error::last_os_error())
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn map(&self, length: u64) -> io::Result<Mapping> {
+        Mapping::of(&self.file, length)
+    }
+}
