@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "the rooms land before the wiring in server.rs that uses them")]
 
+mod cluster;
 mod handlers;
 mod house;
 mod net;

@@ -1,0 +1,7 @@
+//! The ZooKeeper side of the broker: what it registers, what it reads, and what it decides when it is controller.
+//!
+//! Always true here: ZooKeeper is reached through `client` alone, and every controller write is fenced by the version
+//! of `/controller_epoch`. This room knows no log and no socket of a Kafka client; what the controller decides lives in
+//! `coordinator::cluster`.
+
+pub(crate) mod metadata;
