@@ -1,3 +1,5 @@
 //! **coordinator decides**: pure state machines. Time comes in as an argument, decisions go out as values.
 //!
 //! Nothing here touches a socket, a file, a clock or randomness; `tests/architecture.rs` keeps it so.
+
+pub mod cluster;
