@@ -1,0 +1,51 @@
+//! What is wrong with a configuration, and what its author should know.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use super::rule::Invalid;
+
+/// Stops the start.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum Refusal {
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// Kafka would take it, this broker cannot do it, and taking it silently would be a lie.
+    #[error("{key}={value} is not supported: {why}. Allowed: {allowed}")]
+    Unsupported { key: String, value: String, why: String, allowed: String },
+    /// Two keys that do not go together, or a value no range can tell is wrong.
+    #[error("{0}")]
+    Rule(String),
+}
+
+/// Does not stop the start; each is logged once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Warning {
+    NoEffect {
+        keys: Vec<String>,
+        why: &'static str,
+    },
+    Unknown {
+        key: String,
+        advice: Option<&'static str>,
+    },
+    /// A sentence on its own.
+    Note(String),
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::NoEffect { keys, why } => write!(f, "without effect: {} ({why})", keys.join(", ")),
+            Warning::Unknown { key, advice: None } => {
+                write!(
+                    f,
+                    "unknown key {key}: neither Kafka 3.9 nor this broker knows it, its value is ignored"
+                )
+            }
+            Warning::Unknown { key, advice: Some(advice) } => write!(f, "unknown key {key}: {advice}"),
+            Warning::Note(note) => f.write_str(note),
+        }
+    }
+}

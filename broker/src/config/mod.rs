@@ -1,0 +1,349 @@
+//! `server.properties`, understood: every key of Kafka 3.9.1 with its type, default and range, and what this broker
+//! does with it.
+//!
+//! [`BrokerConfig`] is what the rest of the broker reads: typed, checked, in units. A value that Kafka would refuse,
+//! or that this broker cannot do justice to, never gets that far. Nothing here opens a socket or a log.
+
+mod checks;
+pub(crate) mod coordinates;
+pub(crate) mod describe;
+pub(crate) mod findings;
+pub(crate) mod key;
+pub(crate) mod layers;
+pub(crate) mod listeners;
+pub(crate) mod properties;
+mod rule;
+mod settings;
+pub(crate) mod table;
+pub(crate) mod topic;
+mod value;
+mod version;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use storage::types::BrokerId;
+use thiserror::Error;
+
+use coordinates::Coordination;
+use findings::{Refusal, Warning};
+use layers::Layers;
+use listeners::{Listener, Ports, SecurityProtocol};
+use properties::{Properties, PropertiesError};
+use settings::Settings;
+use topic::TopicConfig;
+
+/// Everything the operator decided, ready to be used.
+#[derive(Clone, Debug)]
+pub(crate) struct BrokerConfig {
+    pub(crate) identity: Identity,
+    pub(crate) coordination: Coordination,
+    /// Session timeout asked of ZooKeeper. Default: 18 s.
+    pub(crate) zookeeper_session_timeout: Duration,
+    /// How long the start waits for ZooKeeper. Default: the session timeout.
+    pub(crate) zookeeper_connection_timeout: Duration,
+    pub(crate) network: Network,
+    pub(crate) logs: Logs,
+    pub(crate) topics: Topics,
+    pub(crate) fetch: Fetch,
+    pub(crate) groups: Groups,
+    /// What to tell the operator at the start, each once.
+    pub(crate) warnings: Vec<Warning>,
+    settings: Settings,
+    layers: Layers,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    /// `None`: the id in `meta.properties`, else a generated one.
+    pub(crate) broker_id: Option<BrokerId>,
+    /// Whether an id may be generated.
+    pub(crate) generation_enabled: bool,
+    /// Generated ids begin above it.
+    pub(crate) reserved_max: i32,
+    pub(crate) rack: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Network {
+    /// Never empty; all PLAINTEXT so far.
+    pub(crate) listeners: Vec<Listener>,
+    /// Never empty. A missing host is this machine's name, port 0 is the port that the listener of that name got.
+    pub(crate) advertised: Vec<Listener>,
+    /// One of the advertised names.
+    pub(crate) inter_broker_listener: String,
+    /// Bytes of SO_SNDBUF; `None` leaves the system's default.
+    pub(crate) send_buffer: Option<usize>,
+    /// Bytes of SO_RCVBUF; `None` leaves the system's default.
+    pub(crate) receive_buffer: Option<usize>,
+    /// Largest request, in bytes without the length field. Range: 1..=2147483647.
+    pub(crate) request_max_bytes: usize,
+    /// Connections that may wait to be accepted. Range: 1..=2147483647.
+    pub(crate) backlog: i32,
+    pub(crate) max_connections: usize,
+    /// Limits of single listeners, by name in capitals (`listener.name.NAME.max.connections`).
+    pub(crate) max_connections_of_listener: BTreeMap<String, usize>,
+    pub(crate) max_connections_per_ip: usize,
+    /// By host as written: a name or an address.
+    pub(crate) max_connections_per_ip_overrides: BTreeMap<String, usize>,
+    /// `None`: idle connections stay.
+    pub(crate) connections_max_idle: Option<Duration>,
+}
+
+/// The work on all logs; what differs by topic is in [`TopicConfig`].
+#[derive(Clone, Debug)]
+pub(crate) struct Logs {
+    /// Never empty, as written.
+    pub(crate) dirs: Vec<PathBuf>,
+    pub(crate) retention_check_interval: Duration,
+    /// `None`: never.
+    pub(crate) flush_scheduler_interval: Option<Duration>,
+    pub(crate) recovery_checkpoint_interval: Duration,
+    pub(crate) start_offset_checkpoint_interval: Duration,
+    pub(crate) high_watermark_checkpoint_interval: Duration,
+    /// Pause before the periodic work begins.
+    pub(crate) initial_task_delay: Duration,
+    pub(crate) producer_id_expiration: Duration,
+    pub(crate) producer_id_expiration_check_interval: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Topics {
+    pub(crate) auto_create: bool,
+    pub(crate) delete_enabled: bool,
+    /// Range: 1..=2147483647.
+    pub(crate) default_partitions: i32,
+    pub(crate) default_replication_factor: i32,
+    /// What a topic without overrides has.
+    pub(crate) defaults: TopicConfig,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Fetch {
+    /// Most bytes of records in one answer. Range: 1024..=2147483647.
+    pub(crate) max_bytes: usize,
+    /// Fetch sessions kept at once; 0 turns them off.
+    pub(crate) session_slots: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Groups {
+    pub(crate) min_session_timeout: Duration,
+    pub(crate) max_session_timeout: Duration,
+    pub(crate) initial_rebalance_delay: Duration,
+    pub(crate) max_size: usize,
+    /// Bytes of the note committed with an offset.
+    pub(crate) offset_metadata_max_bytes: usize,
+    /// -1: all replicas in sync.
+    pub(crate) offsets_commit_required_acks: i16,
+    pub(crate) offsets_commit_timeout: Duration,
+    pub(crate) offsets_retention: Duration,
+    pub(crate) offsets_retention_check_interval: Duration,
+    /// Kafka's code of a codec: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
+    pub(crate) offsets_topic_codec: i32,
+    pub(crate) offsets_topic_partitions: i32,
+    pub(crate) offsets_topic_replication_factor: i16,
+    pub(crate) offsets_topic_segment_bytes: i32,
+}
+
+/// Why there is no configuration to start with.
+#[derive(Debug, Error)]
+pub(crate) enum ConfigError {
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{}, {source}", path.display())]
+    Malformed { path: PathBuf, source: PropertiesError },
+    #[error("{}", lines(.0))]
+    Refused(Vec<Refusal>),
+}
+
+fn lines(refusals: &[Refusal]) -> String {
+    refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Reads the file, then lets each of `overrides` replace what it says.
+pub(crate) fn read_properties(path: &Path, overrides: &Properties) -> Result<Properties, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let malformed = |source| ConfigError::Malformed { path: path.to_owned(), source };
+    let mut file = properties::parse(&std::fs::read(path).map_err(unreadable)?).map_err(malformed)?;
+    file.extend(overrides.clone());
+    Ok(file)
+}
+
+impl BrokerConfig {
+    /// `Refused` names everything that is wrong, not only the first.
+    pub(crate) fn new(layers: Layers) -> Result<BrokerConfig, ConfigError> {
+        let (settings, invalid) = Settings::read(layers.merged());
+        let mut refusals: Vec<Refusal> = invalid.into_iter().map(Refusal::Invalid).collect();
+        refusals.extend(checks::unsupported(&settings));
+        refusals.extend(checks::rules(&settings));
+        let network = network(&settings);
+        let coordination = coordinates::coordination(&settings, &log_dirs(&settings));
+        let (network, coordination) = match (network, coordination) {
+            (Ok(network), Ok(coordination)) => (network, coordination),
+            (network, coordination) => {
+                let sentences = network.err().into_iter().chain(coordination.err());
+                refusals.extend(sentences.map(Refusal::Rule));
+                return Err(ConfigError::Refused(refusals));
+            }
+        };
+        refusals.extend(checks::listener_rules(&network));
+        if !refusals.is_empty() {
+            return Err(ConfigError::Refused(refusals));
+        }
+        let session = settings.millis("zookeeper.session.timeout.ms");
+        let connection = settings.integer_or_null("zookeeper.connection.timeout.ms").map(settings::millis);
+        Ok(BrokerConfig {
+            identity: identity(&settings),
+            coordination,
+            zookeeper_session_timeout: session,
+            zookeeper_connection_timeout: connection.unwrap_or(session),
+            network,
+            logs: logs(&settings),
+            topics: topics(&settings),
+            fetch: Fetch {
+                max_bytes: settings.size("fetch.max.bytes"),
+                session_slots: settings.size("max.incremental.fetch.session.cache.slots"),
+            },
+            groups: groups(&settings),
+            warnings: checks::warnings(&settings),
+            settings,
+            layers,
+        })
+    }
+}
+
+fn identity(settings: &Settings) -> Identity {
+    let id = settings.int("broker.id");
+    Identity {
+        broker_id: (id >= 0).then_some(BrokerId(id)),
+        generation_enabled: settings.boolean("broker.id.generation.enable"),
+        reserved_max: settings.int("reserved.broker.max.id"),
+        rack: settings.text("broker.rack").map(str::to_owned),
+    }
+}
+
+fn network(settings: &Settings) -> Result<Network, String> {
+    let map = listeners::protocol_map(settings.text("listener.security.protocol.map").unwrap_or_default())?;
+    let listeners = listeners::parse(settings.text("listeners").unwrap_or_default(), &map, Ports::Distinct)?;
+    let advertised = match settings.text("advertised.listeners") {
+        Some(list) => listeners::parse(list, &map, Ports::Any)?,
+        None => listeners.clone(),
+    };
+    let buffer = |name: &str| usize::try_from(settings.int(name)).ok();
+    let per_listener = settings.given().iter().filter_map(|(name, text)| {
+        let (listener, base) = layers::listener_key(name)?;
+        let limit = if base == "max.connections" { text.trim().parse().ok()? } else { return None };
+        Some((listener.to_ascii_uppercase(), limit))
+    });
+    Ok(Network {
+        inter_broker_listener: inter_broker_listener(settings, &map)?,
+        listeners,
+        advertised,
+        send_buffer: buffer("socket.send.buffer.bytes"),
+        receive_buffer: buffer("socket.receive.buffer.bytes"),
+        request_max_bytes: settings.size("socket.request.max.bytes"),
+        backlog: settings.int("socket.listen.backlog.size"),
+        max_connections: settings.size("max.connections"),
+        max_connections_of_listener: per_listener.collect(),
+        max_connections_per_ip: settings.size("max.connections.per.ip"),
+        max_connections_per_ip_overrides: connection_overrides(settings)?,
+        connections_max_idle: u64::try_from(settings.long("connections.max.idle.ms"))
+            .ok()
+            .map(Duration::from_millis),
+    })
+}
+
+fn inter_broker_listener(settings: &Settings, map: &listeners::ProtocolMap) -> Result<String, String> {
+    let Some(name) = settings.text("inter.broker.listener.name") else {
+        let protocol = settings.text("security.inter.broker.protocol").and_then(SecurityProtocol::parse);
+        return Ok(protocol.unwrap_or(SecurityProtocol::Plaintext).name().to_owned());
+    };
+    if settings.is_given("security.inter.broker.protocol") {
+        return Err(
+            "Only one of inter.broker.listener.name and security.inter.broker.protocol should be set.".into(),
+        );
+    }
+    let name = name.to_ascii_uppercase();
+    if map.contains_key(&name) {
+        Ok(name)
+    } else {
+        Err(format!(
+            "Listener with name {name} defined in inter.broker.listener.name not found in \
+             listener.security.protocol.map."
+        ))
+    }
+}
+
+fn connection_overrides(settings: &Settings) -> Result<BTreeMap<String, usize>, String> {
+    const KEY: &str = "max.connections.per.ip.overrides";
+    let pairs = listeners::pairs(KEY, settings.text(KEY).unwrap_or_default())?;
+    let read = |(host, limit): (String, String)| match limit.parse() {
+        Ok(limit) => Ok((host, limit)),
+        Err(_) => Err(format!(
+            "Error parsing configuration property '{KEY}': {limit} is not a number of connections"
+        )),
+    };
+    pairs.into_iter().map(read).collect()
+}
+
+/// Empty only where the operator wrote an empty list.
+fn log_dirs(settings: &Settings) -> Vec<PathBuf> {
+    let list = settings.text("log.dirs").or_else(|| settings.text("log.dir")).unwrap_or_default();
+    list.split(',').map(str::trim).filter(|dir| !dir.is_empty()).map(PathBuf::from).collect()
+}
+
+fn logs(settings: &Settings) -> Logs {
+    let flush = settings.long("log.flush.scheduler.interval.ms");
+    Logs {
+        dirs: log_dirs(settings),
+        retention_check_interval: settings.millis("log.retention.check.interval.ms"),
+        flush_scheduler_interval: (flush != i64::MAX).then(|| settings::millis(flush)),
+        recovery_checkpoint_interval: settings.millis("log.flush.offset.checkpoint.interval.ms"),
+        start_offset_checkpoint_interval: settings.millis("log.flush.start.offset.checkpoint.interval.ms"),
+        high_watermark_checkpoint_interval: settings.millis("replica.high.watermark.checkpoint.interval.ms"),
+        initial_task_delay: settings.millis("log.initial.task.delay.ms"),
+        producer_id_expiration: settings.millis("producer.id.expiration.ms"),
+        producer_id_expiration_check_interval: settings.millis("producer.id.expiration.check.interval.ms"),
+    }
+}
+
+fn topics(settings: &Settings) -> Topics {
+    Topics {
+        auto_create: settings.boolean("auto.create.topics.enable"),
+        delete_enabled: settings.boolean("delete.topic.enable"),
+        default_partitions: settings.int("num.partitions"),
+        default_replication_factor: settings.int("default.replication.factor"),
+        defaults: TopicConfig::of_broker(settings),
+    }
+}
+
+fn groups(settings: &Settings) -> Groups {
+    Groups {
+        min_session_timeout: settings.millis("group.min.session.timeout.ms"),
+        max_session_timeout: settings.millis("group.max.session.timeout.ms"),
+        initial_rebalance_delay: settings.millis("group.initial.rebalance.delay.ms"),
+        max_size: settings.size("group.max.size"),
+        offset_metadata_max_bytes: settings.size("offset.metadata.max.bytes"),
+        offsets_commit_required_acks: settings.short("offsets.commit.required.acks"),
+        offsets_commit_timeout: settings.millis("offsets.commit.timeout.ms"),
+        offsets_retention: settings::millis(settings.long("offsets.retention.minutes") * 60_000),
+        offsets_retention_check_interval: settings.millis("offsets.retention.check.interval.ms"),
+        offsets_topic_codec: settings.int("offsets.topic.compression.codec"),
+        offsets_topic_partitions: settings.int("offsets.topic.num.partitions"),
+        offsets_topic_replication_factor: settings.short("offsets.topic.replication.factor"),
+        offsets_topic_segment_bytes: settings.int("offsets.topic.segment.bytes"),
+    }
+}
+
+/// -1 is for ever. The key in ms goes before the one in minutes, which goes before the one in hours.
+fn retention_ms(settings: &Settings) -> i64 {
+    let minutes = || settings.integer_or_null("log.retention.minutes").map(|minutes| minutes * 60_000);
+    let ms = settings.integer_or_null("log.retention.ms").or_else(minutes);
+    let ms = ms.unwrap_or_else(|| settings.long("log.retention.hours") * 3_600_000);
+    if ms < 0 { -1 } else { ms }
+}
+
+#[cfg(test)]
+mod tests;
