@@ -32,6 +32,10 @@ pub enum BatchError {
     #[error("decompression yields more than {limit} bytes")]
     Inflated { limit: u64 },
 
+    /// Codec of a batch that consumers of the old formats do not know.
+    #[error("down-conversion of zstandard-compressed batches is not supported")]
+    NotInOldFormats,
+
     /// A field of a message in magic 0 or 1 points outside of it.
     #[error("a length inside a message of magic {magic} points outside of it")]
     LegacyLengths { magic: i8 },

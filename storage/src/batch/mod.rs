@@ -5,26 +5,36 @@
 //! behind it are there. A batch that needs no conversion is never decoded into records and never copied.
 //! Knows no file and no log: positions, offsets and the time are arguments.
 
-#![allow(dead_code)] // The writing half of this room lands next.
-
 mod attributes;
+mod builder;
+mod codec;
+mod convert;
 mod crc;
+mod down;
 mod error;
 mod fields;
 mod header;
+mod legacy;
+mod lookup;
 mod prepare;
 mod raw;
+mod records;
 mod rules;
 mod varint;
 mod view;
 mod walk;
 
 pub use attributes::{Attributes, Compression, TimestampType};
+pub use builder::{BatchBuilder, BatchOptions, BatchProducer, EndTransaction};
+pub use codec::{INFLATED_BYTES_MAX, INFLATED_RECORD_BYTES_MAX};
+pub use down::down_convert;
 pub use error::BatchError;
 pub use header::{
     BatchHeader, HEADER_SIZE, LOG_OVERHEAD, NO_PRODUCER_EPOCH, NO_SEQUENCE, decrement_sequence,
     increment_sequence,
 };
+pub use lookup::{TimestampOffset, find_by_timestamp, find_max_timestamp};
 pub use prepare::{Assigned, Prepared, prepare};
+pub use records::{Record, RecordHeader, Records, records};
 pub use rules::{Origin, ProduceRules, RECORD_ERRORS_MAX, Refusal, RefusalKind, TargetCompression};
 pub use view::{BatchView, Headers, LegacyHeader, Located, PREFIX_SIZE, ProducerStamp, headers};

@@ -8,9 +8,13 @@ use bytes::Bytes;
 use crate::types::{LeaderEpoch, Offset, TimestampMs};
 
 use super::attributes::{Compression, TimestampType};
+use super::codec::{INFLATED_RECORD_BYTES_MAX, Inflate};
+use super::convert;
 use super::crc;
+use super::error::BatchError;
 use super::header::{BatchHeader, HEADER_SIZE};
 use super::raw;
+use super::records::timestamp_of;
 use super::rules::{Origin, ProduceRules, Refusal, RefusalKind};
 use super::view::{BatchView, ProducerStamp, headers};
 use super::walk::{Judge, RecordFacts};
@@ -44,22 +48,23 @@ pub fn prepare(records: Bytes, rules: &ProduceRules, now: TimestampMs) -> Result
     let Some(survey) = survey(&records, rules)? else {
         return Ok(None);
     };
-    let target = rules.compression.codec(survey.source);
-    match survey.first {
-        BatchView::V2(header) if survey.source == Compression::None && target == Compression::None => {
-            if survey.entries > 1 {
-                return Err(more_than_one());
-            }
-            check_batch(&header, rules)?;
-            let body = records.slice(HEADER_SIZE..survey.valid_bytes);
-            let max_timestamp = judge_uncompressed(&header, &body, rules, now)?;
-            Ok(Some(Prepared::in_place(header, body, max_timestamp, rules.timestamp_type)))
-        }
-        _ => Err(Refusal::new(
-            RefusalKind::UnsupportedCompressionType,
-            "compressed batches and message formats 0 and 1 are refused until their codecs land",
-        )),
+    let source = survey.source;
+    let target = rules.compression.codec(source);
+    if survey.entries > 1 && (survey.first.magic() == 2 || source != Compression::None) {
+        return Err(Refusal::invalid("Compressed outer record has more than one batch"));
     }
+    let BatchView::V2(header) = survey.first else {
+        return convert::from_legacy(&records[..survey.valid_bytes], source, rules, now).map(Some);
+    };
+    check_batch(&header, rules)?;
+    let body = records.slice(HEADER_SIZE..survey.valid_bytes);
+    let stays_uncompressed = target == Compression::None || header.is_control();
+    let max_timestamp = match source {
+        Compression::None if stays_uncompressed => judge_uncompressed(&header, &body, rules, now)?,
+        codec if codec == target => judge_compressed(&header, codec, &body, rules, now)?,
+        codec => return convert::from_other_codec(&header, codec, &body, rules, now).map(Some),
+    };
+    Ok(Some(Prepared::in_place(header, body, max_timestamp, rules.timestamp_type)))
 }
 
 /// What the version of a Produce request promises: from version 3 on exactly one batch, of magic 2.
@@ -141,10 +146,6 @@ fn too_large(size: usize, rules: &ProduceRules) -> Refusal {
     )
 }
 
-fn more_than_one() -> Refusal {
-    Refusal::invalid("Compressed outer record has more than one batch")
-}
-
 /// What the header of a batch of magic 2 must say.
 fn check_batch(header: &BatchHeader, rules: &ProduceRules) -> Result<(), Refusal> {
     let Origin::Client { .. } = rules.origin else {
@@ -196,23 +197,7 @@ fn judge_uncompressed(
     let mut rest = body;
     for _ in 0..count {
         let record = raw::next_record(&mut rest)?;
-        let facts = RecordFacts {
-            offset: header.base_offset.0.wrapping_add(i64::from(record.offset_delta)),
-            timestamp: match header.timestamp_type() {
-                TimestampType::CreateTime => header.base_timestamp.0.wrapping_add(record.timestamp_delta),
-                TimestampType::LogAppendTime => header.max_timestamp.0,
-            },
-            has_key: record.key.is_some(),
-        };
-        judge.record(&facts, || {
-            format!(
-                "DefaultRecord(offset={}, timestamp={}, key={} bytes, value={} bytes)",
-                facts.offset,
-                facts.timestamp,
-                record.key.map_or(0, <[u8]>::len),
-                record.value.map_or(0, <[u8]>::len)
-            )
-        });
+        judge.raw_record(header, &record);
     }
     if count > 0 && !rest.is_empty() {
         return Err(raw::RECORDS_REMAIN.into());
@@ -220,7 +205,93 @@ fn judge_uncompressed(
     judge.finish()
 }
 
+/// Walks compressed records of magic 2 as a stream, without holding keys or values.
+fn judge_compressed(
+    header: &BatchHeader,
+    codec: Compression,
+    body: &[u8],
+    rules: &ProduceRules,
+    now: TimestampMs,
+) -> Result<TimestampMs, Refusal> {
+    let mut judge = Judge::new(rules, now, Some(header.timestamp_type()));
+    if header.count < 0 {
+        return Err(raw::NEGATIVE_COUNT.into());
+    }
+    let mut stream = Inflate::new(codec, 2, body)?;
+    let mut consecutive = true;
+    for index in 0..header.count {
+        let record = SkippedRecord::read(&mut stream)?;
+        consecutive &= record.offset_delta == index;
+        let facts = RecordFacts {
+            offset: header.base_offset.0.wrapping_add(i64::from(record.offset_delta)),
+            timestamp: timestamp_of(header, record.timestamp_delta).0,
+            has_key: record.key_len >= 0,
+        };
+        judge.record(&facts, || {
+            format!(
+                "PartialDefaultRecord(offset={}, timestamp={}, key={} bytes, value={} bytes)",
+                facts.offset, facts.timestamp, record.key_len, record.value_len
+            )
+        });
+    }
+    if header.count > 0 && !stream.at_end()? {
+        return Err(raw::RECORDS_REMAIN.into());
+    }
+    let max_timestamp = judge.finish()?;
+    if consecutive {
+        Ok(max_timestamp)
+    } else {
+        // Kafka means to write such a batch anew, but has skipped the keys by then and fails.
+        Err(Refusal::new(
+            RefusalKind::UnknownServerError,
+            "the offsets in a compressed batch are not consecutive",
+        ))
+    }
+}
+
+/// A record of a compressed batch whose key, value and headers were passed over.
+struct SkippedRecord {
+    timestamp_delta: i64,
+    offset_delta: i32,
+    /// Negative for null, as is `value_len`.
+    key_len: i32,
+    value_len: i32,
+}
+
+impl SkippedRecord {
+    /// Unlike Kafka here, insists that the fields fill the size the record claims: consumers would fail on others.
+    fn read(stream: &mut Inflate<'_>) -> Result<SkippedRecord, BatchError> {
+        let size =
+            stream.i32().map_err(|error| if error == raw::MALFORMED { raw::PREMATURE_END } else { error })?;
+        if usize::try_from(size).is_ok_and(|size| size > INFLATED_RECORD_BYTES_MAX) {
+            return Err(BatchError::Inflated { limit: INFLATED_RECORD_BYTES_MAX as u64 });
+        }
+        let start = stream.consumed();
+        stream.skip(1)?;
+        let timestamp_delta = stream.i64()?;
+        let offset_delta = stream.i32()?;
+        let key_len = stream.skip_nullable()?;
+        let value_len = stream.skip_nullable()?;
+        for _ in 0..stream.len()? {
+            let key = stream.len()?;
+            stream.skip(key)?;
+            stream.skip_nullable()?;
+        }
+        if i64::try_from(stream.consumed() - start) != Ok(i64::from(size)) {
+            return Err(raw::WRONG_SIZE);
+        }
+        Ok(SkippedRecord { timestamp_delta, offset_delta, key_len, value_len })
+    }
+}
+
 impl Prepared {
+    /// A batch written anew by [`convert`]; `whole` starts with `header`.
+    pub(super) fn converted(header: BatchHeader, whole: &Bytes, kind: TimestampType) -> Prepared {
+        let body = whole.slice(HEADER_SIZE..);
+        let body_crc = (kind == TimestampType::LogAppendTime).then(|| crc::crc32c(&body));
+        Prepared { header, body, body_crc, converted: true }
+    }
+
     /// A batch whose records stay as they are; the header is corrected where the rules or the records say so.
     fn in_place(mut header: BatchHeader, body: Bytes, max: TimestampMs, kind: TimestampType) -> Prepared {
         if kind == TimestampType::LogAppendTime {

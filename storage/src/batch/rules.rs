@@ -117,6 +117,7 @@ impl From<BatchError> for Refusal {
             | BatchError::UnknownMagic(_)
             | BatchError::WrongCrc { .. } => RefusalKind::CorruptMessage,
             BatchError::InvalidRecord(_) => RefusalKind::InvalidRecord,
+            BatchError::NotInOldFormats => RefusalKind::UnsupportedCompressionType,
             BatchError::Inflated { .. } => RefusalKind::MessageTooLarge,
             BatchError::UnknownCompression(_)
             | BatchError::Codec { .. }

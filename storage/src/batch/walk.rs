@@ -5,6 +5,9 @@
 use crate::types::TimestampMs;
 
 use super::attributes::TimestampType;
+use super::header::BatchHeader;
+use super::raw::RawRecord;
+use super::records::timestamp_of;
 use super::rules::{ProduceRules, RECORD_ERRORS_MAX, Refusal, RefusalKind};
 
 /// What the rules want to know of a record, whichever format it came in.
@@ -63,6 +66,24 @@ impl<'a> Judge<'a> {
         }
         self.max_timestamp = self.max_timestamp.max(record.timestamp);
         self.index = self.index.saturating_add(1);
+    }
+
+    /// Takes the next record of a batch of magic 2.
+    pub(super) fn raw_record(&mut self, header: &BatchHeader, record: &RawRecord<'_>) {
+        let facts = RecordFacts {
+            offset: header.base_offset.0.wrapping_add(i64::from(record.offset_delta)),
+            timestamp: timestamp_of(header, record.timestamp_delta).0,
+            has_key: record.key.is_some(),
+        };
+        self.record(&facts, || {
+            format!(
+                "DefaultRecord(offset={}, timestamp={}, key={} bytes, value={} bytes)",
+                facts.offset,
+                facts.timestamp,
+                record.key.map_or(0, <[u8]>::len),
+                record.value.map_or(0, <[u8]>::len)
+            )
+        });
     }
 
     /// Takes the next record as wrong for a reason found elsewhere.
