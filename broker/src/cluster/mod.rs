@@ -5,3 +5,4 @@
 //! `coordinator::cluster`.
 
 pub(crate) mod metadata;
+pub(crate) mod znodes;
