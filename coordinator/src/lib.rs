@@ -3,3 +3,5 @@
 //! Nothing here touches a socket, a file, a clock or randomness; `tests/architecture.rs` keeps it so.
 
 pub mod cluster;
+pub mod fetching;
+pub mod time;
