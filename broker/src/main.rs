@@ -1,11 +1,81 @@
-//! The `broker` binary.
+//! The `broker` binary: the command line, then the configuration, then the server.
+//!
+//! Exit codes: 0 after a clean stop, 1 where the broker could not start or stopped on an error (as Kafka),
+//! 2 for wrong use of the command line.
 
 #![allow(dead_code, reason = "the rooms land before the wiring in server.rs that uses them")]
 
+mod args;
+mod check;
 mod cluster;
 mod config;
 mod handlers;
 mod house;
 mod net;
+mod telemetry;
 
-fn main() {}
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+
+use args::{Arguments, Command, Source};
+use config::layers::Layers;
+use config::{BrokerConfig, ConfigError, read_properties};
+
+/// Requests carry array lengths that ask for hundreds of gigabytes. With this allocator such a reservation costs
+/// address space only, and the decoding that follows fails cleanly; the system's allocator would abort the process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Some(Command::Check { source }) = &arguments.command {
+        return check_only(source);
+    }
+    let file = arguments.source.file();
+    if let Err(why) = telemetry::start(&arguments.logging) {
+        let message = format!("--log-level {}: {why}", arguments.logging.log_level);
+        Arguments::command().error(ErrorKind::ValueValidation, message).exit();
+    }
+    let config = match read_properties(file, &arguments.source.overrides()).and_then(understood) {
+        Ok(config) => config,
+        Err(why) => {
+            tell(file, &why);
+            return ExitCode::FAILURE;
+        }
+    };
+    start(config)
+}
+
+fn check_only(source: &Source) -> ExitCode {
+    let verdict = check::check(source.file(), &source.overrides());
+    // A closed pipe (`broker check ... | head`) is the reader's choice, not an error.
+    let _ = std::io::stdout().write_all(verdict.text.as_bytes());
+    if verdict.fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn understood(properties: config::properties::Properties) -> Result<BrokerConfig, ConfigError> {
+    let config = BrokerConfig::new(Layers::from_file(properties))?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(config)
+}
+
+/// One line for each thing that is wrong, and what to do next.
+fn tell(file: &std::path::Path, why: &ConfigError) {
+    for line in why.to_string().lines() {
+        tracing::error!("{line}");
+    }
+    tracing::error!(
+        "not started. `broker check -c {}` lists everything this file would do or be refused for",
+        file.display()
+    );
+}
+
+fn start(_config: BrokerConfig) -> ExitCode {
+    tracing::error!("this build reads its configuration, but has no server yet");
+    ExitCode::FAILURE
+}

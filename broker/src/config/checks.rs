@@ -24,7 +24,7 @@ pub(super) fn unsupported(settings: &Settings) -> Vec<Refusal> {
         };
         let value = settings.value(key.name);
         if !means_default(key, value) && !others.iter().any(|other| key.parse(other).as_ref() == Ok(value)) {
-            refusals.push(unsupported_value(key.name, key, value, why));
+            refusals.push(unsupported_value(key, value, why));
         }
     }
     refusals.extend(settings.given().iter().filter_map(|(name, text)| unsupported_for_listener(name, text)));
@@ -50,10 +50,14 @@ fn means_default(key: &Key, value: &Value) -> bool {
     *value == default || (empty && default == Value::Null)
 }
 
-fn unsupported_value(name: &str, key: &Key, value: &Value, why: &str) -> Refusal {
+fn unsupported_value(key: &Key, value: &Value, why: &str) -> Refusal {
+    let shown = match value {
+        Value::Password(_) => value.to_string(),
+        _ => value.to_config_string().unwrap_or_default(),
+    };
     Refusal::Unsupported {
-        key: name.to_owned(),
-        value: value.to_string(),
+        key: key.name.to_owned(),
+        value: shown,
         why: why.to_owned(),
         allowed: key.allowed(),
     }
@@ -88,13 +92,13 @@ fn unsupported_for_listener(name: &str, text: &str) -> Option<Refusal> {
 
 /// Keys that Kafka 3 took away, with what to write instead.
 const REMOVED: [(&str, &str); 7] = [
-    ("host.name", "removed in Kafka 3.0, use listeners"),
-    ("port", "removed in Kafka 3.0, use listeners"),
-    ("advertised.host.name", "removed in Kafka 3.0, use advertised.listeners"),
-    ("advertised.port", "removed in Kafka 3.0, use advertised.listeners"),
-    ("quota.producer.default", "removed in Kafka 3.0, use dynamic quotas"),
-    ("quota.consumer.default", "removed in Kafka 3.0, use dynamic quotas"),
-    ("zookeeper.sync.time.ms", "removed in Kafka 3.0, nothing takes its place"),
+    ("host.name", "it went in Kafka 3.0, use listeners"),
+    ("port", "it went in Kafka 3.0, use listeners"),
+    ("advertised.host.name", "it went in Kafka 3.0, use advertised.listeners"),
+    ("advertised.port", "it went in Kafka 3.0, use advertised.listeners"),
+    ("quota.producer.default", "it went in Kafka 3.0, use dynamic quotas"),
+    ("quota.consumer.default", "it went in Kafka 3.0, use dynamic quotas"),
+    ("zookeeper.sync.time.ms", "it went in Kafka 3.0, and nothing took its place"),
 ];
 
 pub(super) fn warnings(settings: &Settings) -> Vec<Warning> {

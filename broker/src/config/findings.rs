@@ -19,6 +19,17 @@ pub(crate) enum Refusal {
     Rule(String),
 }
 
+impl Refusal {
+    /// The key to blame, where it is one.
+    pub(crate) fn key(&self) -> Option<&str> {
+        match self {
+            Refusal::Invalid(invalid) => Some(&invalid.key),
+            Refusal::Unsupported { key, .. } => Some(key),
+            Refusal::Rule(_) => None,
+        }
+    }
+}
+
 /// Does not stop the start; each is logged once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Warning {
@@ -37,14 +48,11 @@ pub(crate) enum Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Warning::NoEffect { keys, why } => write!(f, "without effect: {} ({why})", keys.join(", ")),
-            Warning::Unknown { key, advice: None } => {
-                write!(
-                    f,
-                    "unknown key {key}: neither Kafka 3.9 nor this broker knows it, its value is ignored"
-                )
+            Warning::NoEffect { keys, why } => write!(f, "{}: without effect, {why}", keys.join(", ")),
+            Warning::Unknown { key, advice } => {
+                let advice = advice.unwrap_or("Kafka 3.9 does not know it either");
+                write!(f, "{key}: unknown key, its value is ignored; {advice}")
             }
-            Warning::Unknown { key, advice: Some(advice) } => write!(f, "unknown key {key}: {advice}"),
             Warning::Note(note) => f.write_str(note),
         }
     }

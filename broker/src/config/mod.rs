@@ -154,8 +154,8 @@ pub(crate) enum ConfigError {
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error("{}, {source}", path.display())]
     Malformed { path: PathBuf, source: PropertiesError },
-    #[error("{}", lines(.0))]
-    Refused(Vec<Refusal>),
+    #[error("{}", lines(.refusals))]
+    Refused { refusals: Vec<Refusal>, warnings: Vec<Warning> },
 }
 
 fn lines(refusals: &[Refusal]) -> String {
@@ -185,12 +185,12 @@ impl BrokerConfig {
             (network, coordination) => {
                 let sentences = network.err().into_iter().chain(coordination.err());
                 refusals.extend(sentences.map(Refusal::Rule));
-                return Err(ConfigError::Refused(refusals));
+                return Err(ConfigError::Refused { refusals, warnings: checks::warnings(&settings) });
             }
         };
         refusals.extend(checks::listener_rules(&network));
         if !refusals.is_empty() {
-            return Err(ConfigError::Refused(refusals));
+            return Err(ConfigError::Refused { refusals, warnings: checks::warnings(&settings) });
         }
         let session = settings.millis("zookeeper.session.timeout.ms");
         let connection = settings.integer_or_null("zookeeper.connection.timeout.ms").map(settings::millis);

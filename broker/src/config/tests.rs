@@ -20,7 +20,7 @@ fn config(text: &str) -> BrokerConfig {
 
 fn refused(text: &str) -> Vec<String> {
     match BrokerConfig::new(Layers::from_file(properties(text))) {
-        Err(ConfigError::Refused(refusals)) => refusals.iter().map(ToString::to_string).collect(),
+        Err(ConfigError::Refused { refusals, .. }) => refusals.iter().map(ToString::to_string).collect(),
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("taken: {text}"),
     }
@@ -140,10 +140,10 @@ fn unknown_keys_and_keys_without_effect_are_warned_of_once_each() {
     assert_eq!(
         warned,
         [
-            "unknown key my.key: neither Kafka 3.9 nor this broker knows it, its value is ignored",
-            "unknown key port: removed in Kafka 3.0, use listeners",
-            "without effect: background.threads, num.io.threads (it sizes thread pools of the Java broker, and \
-             this one sizes its own)",
+            "my.key: unknown key, its value is ignored; Kafka 3.9 does not know it either",
+            "port: unknown key, its value is ignored; it went in Kafka 3.0, use listeners",
+            "background.threads, num.io.threads: without effect, it sizes thread pools of the Java broker, and this one \
+             sizes its own",
         ]
     );
 }

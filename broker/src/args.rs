@@ -1,0 +1,110 @@
+//! The command line, as typed. What it asks for is done in `main`.
+//!
+//! `broker FILE --override KEY=VALUE` is what `kafka-server-start.sh` takes, so both spellings of the file work.
+
+use std::path::{Path, PathBuf};
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::config::properties::Properties;
+
+const EXAMPLES: &str = "\
+Examples:
+  broker -c config/server.properties
+      Start; without zookeeper.connect in the file, nothing else is needed on this machine.
+  broker config/server.properties --override broker.id=2 --override log.dirs=/data/kafka
+      Start as kafka-server-start.sh does, with two keys replaced.
+  broker check -c config/server.properties
+      Say what the file would do and which keys would be refused, and start nothing.
+  broker -c config/server.properties --log-format json --log-level info,broker::net=debug
+
+Exit codes:
+  0  stopped cleanly (SIGTERM, SIGINT); `check`: the file is fine
+  1  could not start, or stopped on an error; `check`: the file would be refused
+  2  wrong use of the command line";
+
+/// An Apache Kafka 3.9 broker for ZooKeeper-based clusters, and for one machine on its own.
+#[derive(Debug, Parser)]
+#[command(
+    name = "broker",
+    version = VERSION,
+    after_help = EXAMPLES,
+    args_conflicts_with_subcommands = true
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) source: Source,
+    #[command(flatten)]
+    pub(crate) logging: Logging,
+}
+
+const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (Odradek; takes the seat of an Apache Kafka 3.9.1 broker)");
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say what a file would do and which keys it would be refused for, without starting
+    #[command(after_help = "Exit codes:\n  0  the file is fine\n  1  it would be refused")]
+    Check {
+        #[command(flatten)]
+        source: Source,
+    },
+}
+
+/// The configuration and what replaces parts of it.
+#[derive(Debug, Args)]
+pub(crate) struct Source {
+    /// Configuration in Java's .properties syntax (server.properties)
+    #[arg(short, long, value_name = "FILE", conflicts_with = "positional")]
+    config: Option<PathBuf>,
+    /// The same, as kafka-server-start.sh takes it
+    #[arg(value_name = "FILE", id = "positional")]
+    positional: Option<PathBuf>,
+    /// Replace a key of the file; may be repeated
+    #[arg(long = "override", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    overrides: Vec<(String, String)>,
+}
+
+impl Source {
+    /// Ends the process with a usage message where no file was named.
+    pub(crate) fn file(&self) -> &Path {
+        let missing = || {
+            let message = "a configuration file is needed, for example: broker -c config/server.properties";
+            Arguments::command().error(ErrorKind::MissingRequiredArgument, message).exit()
+        };
+        self.config.as_deref().or(self.positional.as_deref()).unwrap_or_else(missing)
+    }
+
+    /// The last of equal keys wins.
+    pub(crate) fn overrides(&self) -> Properties {
+        self.overrides.iter().cloned().collect()
+    }
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Logging {
+    /// How log lines are written to stderr
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or a filter as in RUST_LOG
+    #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info", hide_env_values = true)]
+    pub(crate) log_level: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For a terminal
+    Text,
+    /// One JSON object a line
+    Json,
+}
