@@ -3,7 +3,7 @@
 //! Records go from a stream to a stream. At most one record and the batch that results, which is bounded by
 //! `max.message.bytes`, are in memory.
 
-use crate::types::{Offset, TimestampMs};
+use crate::types::TimestampMs;
 
 use super::attributes::Compression;
 use super::builder::{BatchBuilder, BatchOptions, BatchProducer, Finished, NewRecord};
@@ -137,17 +137,18 @@ impl Rewrite {
             if is_wrapped {
                 placed.message.check_crc()?;
             }
-            let (key, value) = (placed.message.key()?, placed.message.value()?);
-            let facts = RecordFacts {
-                offset: placed.offset.0,
-                timestamp: placed.timestamp.0,
-                has_key: key.is_some(),
-            };
+            let has_key = placed.message.has_key();
+            let facts = RecordFacts { offset: placed.offset.0, timestamp: placed.timestamp.0, has_key };
             judge.record(&facts, || describe(&placed));
             if !judge.has_errors() {
-                let offset: Offset = self.builder.next_offset();
-                let timestamp = placed.timestamp;
-                self.append(&NewRecord { offset, timestamp, key, value, header_count: 0, headers: &[] })?;
+                self.append(&NewRecord {
+                    offset: self.builder.next_offset(),
+                    timestamp: placed.timestamp,
+                    key: placed.message.key()?,
+                    value: placed.message.value()?,
+                    header_count: 0,
+                    headers: &[],
+                })?;
             }
         }
         judge.finish()?;

@@ -54,6 +54,12 @@ impl<'a> Message<'a> {
         if self.magic == 0 { HEADER_V0 } else { HEADER_V1 }
     }
 
+    /// Looks at the key's length only.
+    pub(super) fn has_key(&self) -> bool {
+        let len = self.bytes.get(self.key_position()..).and_then(|rest| rest.first_chunk::<4>());
+        len.is_some_and(|len| i32::from_be_bytes(*len) >= 0)
+    }
+
     pub(super) fn key(&self) -> Result<Option<&'a [u8]>, BatchError> {
         Ok(self.field(self.key_position())?.0)
     }

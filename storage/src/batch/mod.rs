@@ -20,6 +20,8 @@ mod prepare;
 mod raw;
 mod records;
 mod rules;
+#[cfg(test)]
+mod tests;
 mod varint;
 mod view;
 mod walk;

@@ -44,23 +44,20 @@ impl<'a> Blocks<'a> {
                 Ok(true)
             }
             Framing::Unknown => {
-                self.skip_header()?;
                 self.framing = Framing::Framed;
+                self.next_header()?;
                 self.next_block(out)
             }
         }
     }
 
-    fn skip_header(&mut self) -> Result<(), String> {
+    /// Splits a stream header off; yields its version.
+    fn next_header(&mut self) -> Result<i32, String> {
         let (header, rest) =
             self.rest.split_first_chunk::<16>().ok_or_else(|| "a stream header is cut off".to_owned())?;
         let [_, _, _, _, _, _, _, _, a, b, c, d, ..] = *header;
-        let version = i32::from_be_bytes([a, b, c, d]);
-        if version < 1 {
-            return Err(format!("stream version {version} is too old"));
-        }
         self.rest = rest;
-        Ok(())
+        Ok(i32::from_be_bytes([a, b, c, d]))
     }
 
     fn next_block(&mut self, out: &mut Vec<u8>) -> Result<bool, String> {
@@ -69,8 +66,12 @@ impl<'a> Blocks<'a> {
                 self.framing = Framing::Ended;
                 return Ok(false);
             };
+            // Another stream may follow; only then does Java look at the version.
             if self.rest.starts_with(MAGIC) {
-                self.skip_header()?;
+                let version = self.next_header()?;
+                if version < 1 {
+                    return Err(format!("stream version {version} is too old"));
+                }
                 continue;
             }
             let size =
