@@ -52,6 +52,12 @@ pub(crate) enum Command {
         #[command(flatten)]
         source: Source,
     },
+    /// List every key with type, default, valid values and what this broker does with it (tab-separated)
+    Keys {
+        /// Keys of topics instead of brokers
+        #[arg(long)]
+        topics: bool,
+    },
 }
 
 /// The configuration and what replaces parts of it.

@@ -31,8 +31,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(Command::Check { source }) = &arguments.command {
-        return check_only(source);
+    match &arguments.command {
+        Some(Command::Check { source }) => return check_only(source),
+        Some(Command::Keys { topics }) => return print(&config::listing::keys(*topics)),
+        None => {}
     }
     let file = arguments.source.file();
     if let Err(why) = telemetry::start(&arguments.logging) {
@@ -51,9 +53,14 @@ fn main() -> ExitCode {
 
 fn check_only(source: &Source) -> ExitCode {
     let verdict = check::check(source.file(), &source.overrides());
-    // A closed pipe (`broker check ... | head`) is the reader's choice, not an error.
-    let _ = std::io::stdout().write_all(verdict.text.as_bytes());
-    if verdict.fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let printed = print(&verdict.text);
+    if verdict.fine { printed } else { ExitCode::FAILURE }
+}
+
+fn print(text: &str) -> ExitCode {
+    // A closed pipe (`broker keys | head`) is the reader's choice, not an error.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
 }
 
 fn understood(properties: config::properties::Properties) -> Result<BrokerConfig, ConfigError> {

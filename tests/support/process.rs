@@ -78,7 +78,11 @@ impl Ended {
 
 impl std::fmt::Display for Ended {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ended with {}\nstdout:\n{}\nstderr:\n{}", self.name, self.code, self.stdout, self.stderr)
+        write!(
+            f,
+            "{} ended with {}\nstdout:\n{}\nstderr:\n{}",
+            self.name, self.code, self.stdout, self.stderr
+        )
     }
 }
 
@@ -100,7 +104,10 @@ impl Process {
     /// Writes `input` without closing the standard input.
     pub(crate) fn write(&mut self, input: &[u8]) {
         let stdin = self.stdin.as_mut().expect("stdin is open");
-        stdin.write_all(input).and_then(|()| stdin.flush()).unwrap_or_else(|e| panic!("{}: stdin: {e}", self.name));
+        stdin
+            .write_all(input)
+            .and_then(|()| stdin.flush())
+            .unwrap_or_else(|e| panic!("{}: stdin: {e}", self.name));
     }
 
     pub(crate) fn close_stdin(&mut self) {

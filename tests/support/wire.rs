@@ -30,8 +30,7 @@ impl Connection {
     /// Sends `request` and decodes its answer; any trailing byte of the answer fails the test.
     #[track_caller]
     pub(crate) fn request<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
-        self.try_request(version, request)
-            .unwrap_or_else(|e| panic!("api {} version {version}: {e}", R::KEY))
+        self.try_request(version, request).unwrap_or_else(|e| panic!("api {} version {version}: {e}", R::KEY))
     }
 
     pub(crate) fn try_request<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {

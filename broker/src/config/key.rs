@@ -83,12 +83,32 @@ pub(crate) enum Importance {
     Low,
 }
 
+impl Importance {
+    pub(crate) fn kafka_name(self) -> &'static str {
+        match self {
+            Importance::High => "high",
+            Importance::Medium => "medium",
+            Importance::Low => "low",
+        }
+    }
+}
+
 /// Whether and at which level a key can be changed while the broker runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Update {
     ReadOnly,
     PerBroker,
     ClusterWide,
+}
+
+impl Update {
+    pub(crate) fn kafka_name(self) -> &'static str {
+        match self {
+            Update::ReadOnly => "read-only",
+            Update::PerBroker => "per-broker",
+            Update::ClusterWide => "cluster-wide",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +146,18 @@ pub(crate) struct Key {
     pub(crate) visibility: Visibility,
     pub(crate) treatment: Treatment,
     pub(crate) about: &'static str,
+}
+
+impl Treatment {
+    /// One word for a list.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Treatment::Honoured => "honoured",
+            Treatment::NoEffect(_) => "no effect",
+            Treatment::OnlyDefault(_) => "default only",
+            Treatment::Only(..) => "few values",
+        }
+    }
 }
 
 impl Key {

@@ -11,6 +11,7 @@ pub(crate) mod findings;
 pub(crate) mod key;
 pub(crate) mod layers;
 pub(crate) mod listeners;
+pub(crate) mod listing;
 pub(crate) mod properties;
 mod rule;
 mod settings;

@@ -1,5 +1,7 @@
 //! Checks a value against the rule of its key. The reasons are Kafka's, word for word.
 
+use std::fmt;
+
 use super::key::{Key, Rule};
 use super::value::Value;
 use super::version::KafkaVersion;
@@ -89,6 +91,25 @@ impl Rule {
                  [partitionId]:[brokerId],[partitionId]:[brokerId],..."
             )),
             _ => None,
+        }
+    }
+}
+
+/// As Kafka's own documentation of its keys shows it; empty where anything goes.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rule::Any => Ok(()),
+            Rule::AtLeast(min) => write!(f, "[{min},...]"),
+            Rule::Between(min, max) => write!(f, "[{min},...,{max}]"),
+            Rule::OneOf(allowed) | Rule::EachOneOf(allowed) => write!(f, "[{}]", allowed.join(", ")),
+            Rule::OneOfIgnoringCase(allowed) => write!(f, "(case insensitive) [{}]", allowed.join(", ")),
+            Rule::NonNull => f.write_str("non-null string"),
+            Rule::NonEmpty => f.write_str("non-empty string"),
+            Rule::KafkaVersion => write!(f, "[{}]", KafkaVersion::all().join(", ")),
+            Rule::GzipLevel => f.write_str("[1,...,9] or -1"),
+            Rule::PoolSize => f.write_str("[1,...] or -1"),
+            Rule::ThrottledReplicas => f.write_str("[partitionId]:[brokerId],[partitionId]:[brokerId],..."),
         }
     }
 }

@@ -68,6 +68,11 @@ const STEPS: [&str; 57] = [
 ];
 
 impl KafkaVersion {
+    /// Every version in full, oldest first.
+    pub(super) fn all() -> &'static [&'static str] {
+        &STEPS
+    }
+
     /// `3.9`, `3.9-IV0`, `3.9.1` and `0.10.2.1` are understood, as by Kafka. `4.0` alone is not: 3.9.1 had not released it.
     pub(crate) fn parse(text: &str) -> Option<KafkaVersion> {
         let segments = if text.starts_with("0.") { 3 } else { 2 };
