@@ -33,10 +33,6 @@ impl Candidates<'_> {
         self.live.contains(replica) && self.current.isr.contains(replica)
     }
 
-    pub(super) fn has_live_in_sync(&self) -> bool {
-        self.current.isr.iter().any(|replica| self.live.contains(replica))
-    }
-
     /// The leader is gone: the first live one in sync, or with `unclean` the first live one at all.
     pub(super) fn offline(&self, unclean: bool, leader_recovery: bool) -> Option<Elected> {
         if let Some(leader) = self.first(|replica| self.is_live_in_sync(replica)) {
@@ -138,8 +134,7 @@ mod tests {
     fn without_a_live_in_sync_replica_only_an_unclean_election_finds_a_leader_and_marks_it() {
         let state = current(1, &[1]);
         assert_eq!(elect(&[1, 2], &state, &[2], |c| c.offline(false, true)), None);
-        let leadership =
-            elect(&[1, 2], &state, &[2], |c| c.offline(true, true)).expect("allowed").leadership;
+        let leadership = elect(&[1, 2], &state, &[2], |c| c.offline(true, true)).expect("allowed").leadership;
         assert_eq!((leadership.leader, leadership.isr), (BrokerId(2), ids(&[2])));
         assert_eq!(leadership.recovery, Recovery::Recovering);
         let old = elect(&[1, 2], &state, &[2], |c| c.offline(true, false)).expect("allowed");

@@ -1,0 +1,616 @@
+//! The controller's machine: an agenda of tasks that stops whenever ZooKeeper must answer first.
+//!
+//! Always true here: one event is worked off before the next begins, and the image holds only what was written. The
+//! machine never waits; it hands out a `Step` and is told the outcomes by `done`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use storage::types::{BrokerId, TopicId, TopicPartition};
+
+use super::batch::Batch;
+use super::election::Elected;
+use super::image::{Deletion, Image, Partition, PartitionPhase, ReplicaPhase, Replicas, Topic};
+use super::plan::{
+    AlterRefusal, ElectionRefusal, Event, Loaded, Operation, Outcome, Reply, Settings, Step, Ticket,
+};
+use super::types::{Leadership, LiveBroker, TopicRecord};
+
+/// How a leader is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Strategy {
+    /// `unclean`: whatever the topic's config says.
+    Offline {
+        unclean: bool,
+    },
+    Preferred,
+    ControlledShutdown,
+}
+
+/// One piece of work. A task may put others in front of the rest of the agenda.
+#[derive(Clone, Debug)]
+pub(super) enum Task {
+    Event(Event),
+    BrokersUp(Vec<LiveBroker>),
+    BrokersGone(BTreeSet<BrokerId>),
+    ReplicasGone(Replicas),
+    /// After `ReplicasGone`: brokers hear of it even if nothing was elected.
+    AnnounceIfQuiet,
+    StartPartitions(Vec<TopicPartition>),
+    /// The phases of a freshly loaded image, once dead replicas left the in-sync sets.
+    InitialPhases,
+    Elect(Vec<TopicPartition>, Strategy),
+    /// Elects for all new and offline partitions, of one topic or of all.
+    ElectMissing(Option<Arc<str>>),
+    Online(Replicas),
+    Offline(Replicas),
+    Stop(Replicas),
+    ResumeDeletions,
+    StartDeletion(BTreeSet<Arc<str>>),
+    DeleteReplicas(Replicas),
+    FailDeletion(Replicas),
+    CompleteDeletion(Replicas),
+    Do(Operation),
+    ReplyElection(Ticket, BTreeMap<TopicPartition, Result<BrokerId, ElectionRefusal>>),
+    ReplyShutdown(Ticket, BrokerId),
+}
+
+/// What an operation in flight means to the machine.
+#[derive(Clone, Debug)]
+pub(super) enum Pending {
+    /// Only a failure is of interest.
+    Plain,
+    Started(TopicPartition, Leadership),
+    Elected(TopicPartition, Elected),
+    Left(BrokerId, TopicPartition, Leadership),
+    Altered(TopicPartition, Leadership),
+    UncleanElection(Arc<str>),
+    TopicId(Arc<str>, TopicId),
+    Deleted(Arc<str>),
+}
+
+/// How the work goes on after the outcomes.
+#[derive(Clone, Debug)]
+pub(super) enum Then {
+    NextTask,
+    /// With the partitions whose state another hand had changed.
+    Elections(Strategy, Vec<TopicPartition>),
+    Leave(Replicas),
+    Alter(Ticket, BTreeMap<TopicPartition, Result<Leadership, AlterRefusal>>),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    pub(super) pending: Vec<Pending>,
+    pub(super) then: Then,
+}
+
+/// A controller in office. Lives for one epoch.
+#[derive(Clone, Debug)]
+pub struct Controller {
+    pub(super) epoch: i32,
+    pub(super) settings: Settings,
+    pub(super) image: Image,
+    pub(super) batch: Batch,
+    /// Results of the elections since the last one who cares began.
+    pub(super) elections: BTreeMap<TopicPartition, Result<BrokerId, ElectionRefusal>>,
+    /// What topics say about unclean elections, as read for the current event.
+    pub(super) unclean: BTreeMap<Arc<str>, bool>,
+    pub(super) step: Step,
+    agenda: VecDeque<Task>,
+    waiting: Option<Waiting>,
+}
+
+impl Controller {
+    /// Takes office with the cluster as it was read after the epoch was won.
+    #[must_use]
+    pub fn start(epoch: i32, settings: Settings, loaded: Loaded) -> (Controller, Step) {
+        let mut controller = Controller {
+            epoch,
+            settings,
+            image: Image::default(),
+            batch: Batch::default(),
+            elections: BTreeMap::new(),
+            unclean: BTreeMap::new(),
+            step: Step::default(),
+            agenda: VecDeque::new(),
+            waiting: None,
+        };
+        controller.load(loaded);
+        let step = controller.work();
+        (controller, step)
+    }
+
+    #[must_use]
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Of `/controller_epoch`.
+    #[must_use]
+    pub fn epoch(&self) -> i32 {
+        self.epoch
+    }
+
+    /// Whether outcomes are due.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Begins with an event, or keeps it until the ones before are through.
+    #[must_use]
+    pub fn handle(&mut self, event: Event) -> Step {
+        self.agenda.push_back(Task::Event(event));
+        self.work()
+    }
+
+    /// The outcomes of the operations of the last step, in their order.
+    #[must_use]
+    pub fn done(&mut self, outcomes: Vec<Outcome>) -> Step {
+        let Some(Waiting { pending, then }) = self.waiting.take() else { return Step::default() };
+        let missing = std::iter::repeat_with(|| Outcome::Failed("no outcome was reported".to_owned()));
+        let mut then = then;
+        for (pending, outcome) in pending.into_iter().zip(outcomes.into_iter().chain(missing)) {
+            self.settle(pending, outcome, &mut then);
+        }
+        match then {
+            Then::NextTask => {}
+            Then::Elections(_, retry) if retry.is_empty() => self.flush(),
+            Then::Elections(strategy, retry) => self.first([Task::Elect(retry, strategy)]),
+            Then::Leave(rest) => self.first([Task::Offline(rest)]),
+            Then::Alter(ticket, results) => self.reply_altered(ticket, results),
+        }
+        self.work()
+    }
+
+    fn work(&mut self) -> Step {
+        while self.waiting.is_none() {
+            let Some(task) = self.agenda.pop_front() else { break };
+            self.perform(task);
+        }
+        std::mem::take(&mut self.step)
+    }
+
+    fn perform(&mut self, task: Task) {
+        match task {
+            Task::Event(event) => self.begin(event),
+            Task::BrokersUp(brokers) => self.brokers_up(brokers),
+            Task::BrokersGone(brokers) => self.brokers_gone(&brokers),
+            Task::ReplicasGone(replicas) => self.replicas_gone(replicas),
+            Task::AnnounceIfQuiet => self.announce_if_quiet(),
+            Task::StartPartitions(partitions) => self.start_partitions(partitions),
+            Task::InitialPhases => self.set_initial_phases(),
+            Task::Elect(partitions, strategy) => self.elect(partitions, strategy),
+            Task::ElectMissing(topic) => self.elect_missing(topic.as_deref()),
+            Task::Online(replicas) => self.bring_online(&replicas),
+            Task::Offline(replicas) => self.take_offline(replicas),
+            Task::Stop(replicas) => self.stop(&replicas),
+            Task::ResumeDeletions => self.resume_deletions(),
+            Task::StartDeletion(topics) => self.start_deletion(&topics),
+            Task::DeleteReplicas(replicas) => self.delete_replicas(&replicas),
+            Task::FailDeletion(replicas) => self.fail_deletion(replicas),
+            Task::CompleteDeletion(replicas) => self.complete_deletion(replicas),
+            Task::Do(operation) => self.execute(vec![(operation, Pending::Plain)], Then::NextTask),
+            Task::ReplyElection(ticket, known) => self.reply_election(ticket, known),
+            Task::ReplyShutdown(ticket, broker) => self.reply_shutdown(ticket, broker),
+        }
+    }
+
+    fn begin(&mut self, event: Event) {
+        self.unclean.clear();
+        match event {
+            Event::Brokers(brokers) => self.compare_brokers(brokers),
+            Event::BrokerModified(broker) => self.modify_broker(broker),
+            Event::Topics { all, new, fresh_ids } => self.compare_topics(&all, new, fresh_ids),
+            Event::TopicModified(record) => self.modify_topic(record),
+            Event::Deletions(topics) => self.queue_deletions(topics),
+            Event::ReplicasAnswered { broker, online, offline } => {
+                self.replicas_answered(broker, &online, offline);
+            }
+            Event::DeletionAnswered { broker, deleted, failed } => {
+                self.deletion_answered(broker, deleted, failed);
+            }
+            Event::AlterPartition { ticket, broker, broker_epoch, changes } => {
+                self.alter_partitions(ticket, broker, broker_epoch, changes);
+            }
+            Event::ControlledShutdown { ticket, broker, broker_epoch } => {
+                self.shut_down(ticket, broker, broker_epoch);
+            }
+            Event::ElectLeaders { ticket, kind, partitions } => self.elect_leaders(ticket, kind, partitions),
+            Event::PreferredElectionRequested(partitions) => self.elect_requested(partitions),
+            Event::BalanceLeaders => self.balance_leaders(),
+            Event::UncleanElectionEnabled(topic) => self.first([Task::ElectMissing(topic)]),
+            Event::LogDirsFailed { brokers, notices } => {
+                let replicas = self.image.replicas_on(&brokers);
+                self.first([Task::Online(replicas), Task::Do(Operation::DropLogDirNotices(notices))]);
+            }
+        }
+    }
+
+    /// Puts tasks before the rest of the agenda, in their order.
+    pub(super) fn first(&mut self, tasks: impl IntoIterator<Item = Task, IntoIter: DoubleEndedIterator>) {
+        for task in tasks.into_iter().rev() {
+            self.agenda.push_front(task);
+        }
+    }
+
+    /// Hands out operations and waits; with none of them, goes on at once.
+    pub(super) fn execute(&mut self, work: Vec<(Operation, Pending)>, then: Then) {
+        let (operations, pending): (Vec<_>, Vec<_>) = work.into_iter().unzip();
+        self.step.operations.extend(operations);
+        self.waiting = Some(Waiting { pending, then });
+    }
+
+    /// Sends what was gathered.
+    pub(super) fn flush(&mut self) {
+        self.step.requests.extend(self.batch.take(&self.image));
+    }
+
+    pub(super) fn note(&mut self, text: impl Into<String>) {
+        self.step.notes.push(text.into());
+    }
+
+    pub(super) fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        self.step.replies.push((ticket, reply));
+    }
+
+    fn settle(&mut self, pending: Pending, outcome: Outcome, then: &mut Then) {
+        match pending {
+            Pending::Plain => {
+                if let Outcome::Failed(reason) = outcome {
+                    self.note(reason);
+                }
+            }
+            Pending::Started(partition, leadership) => self.settle_start(&partition, leadership, outcome),
+            Pending::Elected(partition, elected) => self.settle_election(partition, elected, outcome, then),
+            Pending::Left(replica, partition, leadership) => {
+                self.settle_leave(replica, partition, leadership, outcome, then);
+            }
+            Pending::Altered(partition, leadership) => {
+                self.settle_alteration(partition, leadership, outcome, then);
+            }
+            Pending::UncleanElection(topic) => {
+                let allowed = match outcome {
+                    Outcome::UncleanElection(said) => said.unwrap_or(self.settings.unclean_election),
+                    other => {
+                        self.note(format!("the config of topic {topic} could not be read: {other:?}"));
+                        false
+                    }
+                };
+                self.unclean.insert(topic, allowed);
+            }
+            Pending::TopicId(name, id) => match outcome {
+                Outcome::Written(_) => self.image.set_topic_id(&name, id),
+                other => self.note(format!("topic {name} stays without an id: {other:?}")),
+            },
+            Pending::Deleted(topic) => match outcome {
+                Outcome::Written(_) => self.image.remove_topic(&topic),
+                other => self.note(format!("topic {topic} could not be deleted: {other:?}")),
+            },
+        }
+    }
+}
+
+/// Taking office.
+impl Controller {
+    fn load(&mut self, loaded: Loaded) {
+        self.image.brokers = loaded.brokers.into_iter().map(|broker| (broker.id, broker)).collect();
+        let mut ids = loaded.fresh_ids.into_iter();
+        let mut without_id = Vec::new();
+        for record in loaded.topics {
+            if record.id.is_none() && self.settings.topic_ids {
+                without_id.push(Arc::clone(&record.name));
+            }
+            self.image.add_topic(record);
+        }
+        for (partition, leadership) in loaded.leaderships {
+            self.image.set_leadership(&partition, leadership);
+        }
+        let all: BTreeSet<Arc<str>> = self.image.topics.keys().cloned().collect();
+        let (online, offline) =
+            self.image.replicas_of(&all).split(|id, partition| self.image.is_replica_online(id, partition));
+        for (replica, partition) in online.iter() {
+            self.image.set_replica_phase(replica, partition, ReplicaPhase::Online);
+        }
+        for (replica, partition) in offline.iter() {
+            self.image.set_replica_phase(replica, partition, ReplicaPhase::DeletionIneligible);
+        }
+        let mut tasks = Vec::new();
+        if self.settings.delete_topics {
+            let offline = offline.topics();
+            for topic in loaded.deletions {
+                let ineligible = offline.contains(&topic) || self.image.is_being_reassigned(&topic);
+                self.image.deletions.insert(topic, Deletion { started: false, ineligible });
+            }
+        } else {
+            tasks.extend(loaded.deletions.into_iter().map(|topic| Task::Do(Operation::DropDeletion(topic))));
+        }
+        // Brokers must know each other before they are told whom to follow.
+        self.batch.announce(&self.image, self.image.brokers.keys().copied(), []);
+        self.flush();
+        tasks.extend([Task::Online(online), Task::Offline(offline), Task::InitialPhases]);
+        tasks.extend([Task::ElectMissing(None), Task::ResumeDeletions]);
+        if !loaded.preferred_elections.is_empty() {
+            let requested = Event::PreferredElectionRequested(loaded.preferred_elections);
+            tasks.push(Task::Event(requested));
+        }
+        self.first(tasks);
+        self.give_ids(without_id, &mut ids);
+    }
+
+    fn set_initial_phases(&mut self) {
+        let phases: Vec<(TopicPartition, PartitionPhase)> = self
+            .image
+            .partitions()
+            .map(|(name, partition)| {
+                let phase = match &partition.leadership {
+                    None => PartitionPhase::New,
+                    Some(state) if self.image.is_replica_online(state.leader, &name) => {
+                        PartitionPhase::Online
+                    }
+                    Some(_) => PartitionPhase::Offline,
+                };
+                (name, phase)
+            })
+            .collect();
+        for (name, phase) in phases {
+            if let Some(partition) = self.image.partition_mut(&name) {
+                partition.phase = phase;
+            }
+        }
+    }
+}
+
+/// Brokers that come and go.
+impl Controller {
+    fn compare_brokers(&mut self, now: Vec<LiveBroker>) {
+        let known = |broker: &LiveBroker| self.image.brokers.get(&broker.id).map(|known| known.epoch);
+        let listed: BTreeSet<BrokerId> = now.iter().map(|broker| broker.id).collect();
+        let dead: BTreeSet<BrokerId> =
+            self.image.brokers.keys().copied().filter(|id| !listed.contains(id)).collect();
+        let (mut new, mut bounced) = (Vec::new(), Vec::new());
+        for broker in now {
+            match known(&broker) {
+                None => new.push(broker),
+                Some(epoch) if broker.epoch > epoch => bounced.push(broker),
+                Some(_) => {}
+            }
+        }
+        let mut tasks = Vec::new();
+        if !new.is_empty() {
+            tasks.push(Task::BrokersUp(new));
+        }
+        if !bounced.is_empty() {
+            tasks.push(Task::BrokersGone(bounced.iter().map(|broker| broker.id).collect()));
+            tasks.push(Task::BrokersUp(bounced));
+        }
+        if !dead.is_empty() {
+            tasks.push(Task::BrokersGone(dead));
+        }
+        self.first(tasks);
+    }
+
+    fn brokers_up(&mut self, brokers: Vec<LiveBroker>) {
+        let existing: Vec<BrokerId> = self.image.brokers.keys().copied().collect();
+        let new: BTreeSet<BrokerId> = brokers.iter().map(|broker| broker.id).collect();
+        for broker in brokers {
+            self.image.offline_replicas.remove(&broker.id);
+            self.image.brokers.insert(broker.id, broker);
+        }
+        self.batch.announce(&self.image, existing, []);
+        self.flush();
+        let led: Vec<TopicPartition> = self
+            .image
+            .partitions()
+            .filter(|(name, partition)| {
+                partition.leadership.is_some() && !self.image.is_queued_for_deletion(&name.topic)
+            })
+            .map(|(name, _)| name)
+            .collect();
+        self.batch.announce(&self.image, new.iter().copied(), &led);
+        self.flush();
+        let replicas = self.image.replicas_on(&new);
+        let resumed: Vec<Arc<str>> = replicas.topics().into_iter().collect();
+        for topic in resumed {
+            if let Some(deletion) = self.image.deletions.get_mut(&topic) {
+                deletion.ineligible = false;
+            }
+        }
+        self.first([Task::Online(replicas), Task::ElectMissing(None), Task::ResumeDeletions]);
+    }
+
+    fn brokers_gone(&mut self, brokers: &BTreeSet<BrokerId>) {
+        for id in brokers {
+            self.image.brokers.remove(id);
+            self.image.offline_replicas.remove(id);
+            self.image.shutting_down.remove(id);
+        }
+        let replicas = self.image.replicas_on(brokers);
+        self.first([Task::ReplicasGone(replicas)]);
+    }
+
+    fn replicas_gone(&mut self, replicas: Replicas) {
+        let (doomed, others) =
+            replicas.split(|_, partition| self.image.is_queued_for_deletion(&partition.topic));
+        let leaderless: Vec<TopicPartition> = self
+            .image
+            .partitions()
+            .filter(|(name, partition)| {
+                let leader = partition.leadership.as_ref().map(|state| state.leader);
+                leader.is_some_and(|leader| !self.image.is_replica_online(leader, name))
+                    && !self.image.is_queued_for_deletion(&name.topic)
+            })
+            .map(|(name, _)| name)
+            .collect();
+        for name in leaderless {
+            if let Some(partition) = self.image.partition_mut(&name) {
+                partition.phase = PartitionPhase::Offline;
+            }
+        }
+        self.elections.clear();
+        let mut tasks = vec![Task::ElectMissing(None)];
+        let quiet = others.is_empty();
+        tasks.push(Task::Offline(others));
+        tasks.push(Task::FailDeletion(doomed));
+        if quiet {
+            tasks.push(Task::AnnounceIfQuiet);
+        }
+        self.first(tasks);
+    }
+
+    fn announce_if_quiet(&mut self) {
+        if !self.elections.values().any(Result::is_ok) {
+            self.batch.announce(&self.image, self.image.brokers.keys().copied(), []);
+            self.flush();
+        }
+    }
+
+    fn modify_broker(&mut self, broker: LiveBroker) {
+        let Some(known) = self.image.brokers.get_mut(&broker.id) else { return };
+        if known.endpoints != broker.endpoints {
+            // The epoch is that of the registration and did not change.
+            *known = LiveBroker { epoch: known.epoch, ..broker };
+            self.batch.announce(&self.image, self.image.brokers.keys().copied(), []);
+            self.flush();
+        }
+    }
+
+    fn replicas_answered(
+        &mut self,
+        broker: BrokerId,
+        online: &BTreeSet<TopicPartition>,
+        offline: BTreeSet<TopicPartition>,
+    ) {
+        let known = self.image.offline_replicas.entry(broker).or_default();
+        known.retain(|partition| !online.contains(partition) || offline.contains(partition));
+        let mut new = Replicas::default();
+        for partition in offline {
+            if known.insert(partition.clone()) {
+                new.insert(broker, partition);
+            }
+        }
+        if !new.is_empty() {
+            self.first([Task::ReplicasGone(new)]);
+        }
+    }
+}
+
+/// Topics that come and grow.
+impl Controller {
+    fn compare_topics(&mut self, all: &BTreeSet<Arc<str>>, new: Vec<TopicRecord>, fresh_ids: Vec<TopicId>) {
+        let gone: Vec<Arc<str>> =
+            self.image.topics.keys().filter(|name| !all.contains(*name)).cloned().collect();
+        for topic in gone {
+            self.image.remove_topic(&topic);
+        }
+        let (mut partitions, mut without_id) = (Vec::new(), Vec::new());
+        for record in new {
+            if self.image.topics.contains_key(&record.name) {
+                continue;
+            }
+            if record.id.is_none() && self.settings.topic_ids {
+                without_id.push(Arc::clone(&record.name));
+            }
+            let name = Arc::clone(&record.name);
+            self.image.add_topic(record);
+            partitions.extend(self.image.partitions_of(&name));
+        }
+        self.first([Task::StartPartitions(partitions)]);
+        self.give_ids(without_id, &mut fresh_ids.into_iter());
+    }
+
+    /// Writes an id into each topic that lacks one, before anything else is done with it.
+    fn give_ids(&mut self, topics: Vec<Arc<str>>, ids: &mut impl Iterator<Item = TopicId>) {
+        let mut work = Vec::new();
+        for (name, id) in topics.into_iter().zip(ids) {
+            let Some(record) = self.image.record(&name) else { continue };
+            let record = TopicRecord { id: Some(id), ..record };
+            work.push((Operation::SetTopic(record), Pending::TopicId(name, id)));
+        }
+        if !work.is_empty() {
+            self.execute(work, Then::NextTask);
+        }
+    }
+
+    fn modify_topic(&mut self, record: TopicRecord) {
+        let Some(topic) = self.image.topics.get(&record.name) else { return };
+        let added: Vec<(i32, super::types::Assignment)> = record
+            .assignments
+            .into_iter()
+            .filter(|(index, _)| !topic.partitions.contains_key(index))
+            .collect();
+        if added.is_empty() {
+            return;
+        }
+        if self.image.is_queued_for_deletion(&record.name) {
+            self.note(format!("topic {} is being deleted: its new partitions are taken back", record.name));
+            let restored = self.image.record(&record.name).map(|r| Task::Do(Operation::SetTopic(r)));
+            self.first(restored);
+            return;
+        }
+        let mut partitions = Vec::new();
+        if let Some(topic) = self.image.topics.get_mut(&record.name) {
+            for (index, assignment) in added {
+                topic.partitions.insert(index, Partition::new(assignment));
+                partitions.push(TopicPartition::new(Arc::clone(&record.name), index));
+            }
+        }
+        self.first([Task::StartPartitions(partitions)]);
+    }
+
+    fn start_partitions(&mut self, partitions: Vec<TopicPartition>) {
+        let mut replicas = Replicas::default();
+        for name in &partitions {
+            let Some(partition) = self.image.partition_mut(name) else { continue };
+            partition.phase = PartitionPhase::New;
+            for replica in partition.assignment.replicas.clone() {
+                partition.replicas.insert(replica, ReplicaPhase::New);
+                replicas.insert(replica, name.clone());
+            }
+        }
+        if !partitions.is_empty() {
+            self.first([
+                Task::Elect(partitions, Strategy::Offline { unclean: false }),
+                Task::Online(replicas),
+            ]);
+        }
+    }
+}
+
+impl Image {
+    fn add_topic(&mut self, record: TopicRecord) {
+        let partitions = record
+            .assignments
+            .into_iter()
+            .map(|(index, assignment)| (index, Partition::new(assignment)))
+            .collect();
+        if let Some(id) = record.id {
+            self.names.insert(id, Arc::clone(&record.name));
+        }
+        self.topics.insert(record.name, Topic { id: record.id, partitions });
+    }
+
+    fn set_topic_id(&mut self, name: &Arc<str>, id: TopicId) {
+        if let Some(topic) = self.topics.get_mut(name) {
+            topic.id = Some(id);
+            self.names.insert(id, Arc::clone(name));
+        }
+    }
+
+    fn remove_topic(&mut self, name: &Arc<str>) {
+        if let Some(id) = self.topics.remove(name).and_then(|topic| topic.id) {
+            self.names.remove(&id);
+        }
+        self.deletions.remove(name);
+        for offline in self.offline_replicas.values_mut() {
+            offline.retain(|partition| partition.topic != *name);
+        }
+    }
+
+    pub(super) fn is_being_reassigned(&self, topic: &str) -> bool {
+        self.topics.get(topic).is_some_and(|topic| {
+            topic.partitions.values().any(|partition| partition.assignment.is_being_reassigned())
+        })
+    }
+}
