@@ -4,4 +4,7 @@
 
 pub mod cluster;
 pub mod fetching;
+pub mod groups;
+pub mod machine;
 pub mod time;
+mod wire;
