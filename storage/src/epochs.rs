@@ -28,7 +28,7 @@ pub struct LeaderEpochs {
 
 impl LeaderEpochs {
     /// Reads the file of the partition in `directory`; creates an empty one where there is none.
-    pub fn open(disk: &dyn Disk, directory: &Path) -> Result<LeaderEpochs, StorageError> {
+    pub(crate) fn open(disk: &dyn Disk, directory: &Path) -> Result<LeaderEpochs, StorageError> {
         let path = directory.join(FILE_NAME);
         let mut epochs = LeaderEpochs { directory: directory.to_path_buf(), entries: Vec::new() };
         match read_lines(disk, &path, parse) {
@@ -43,14 +43,19 @@ impl LeaderEpochs {
         Ok(epochs)
     }
 
-    pub fn moved_to(&mut self, directory: &Path) {
+    pub(crate) fn moved_to(&mut self, directory: &Path) {
         self.directory = directory.to_path_buf();
     }
 
     /// Records that `epoch` starts at `start`, if that is news. On `Err` nothing changed.
     ///
     /// Entries that contradict the new one (an epoch or a start not below it) are dropped.
-    pub fn assign(&mut self, disk: &dyn Disk, epoch: LeaderEpoch, start: Offset) -> Result<(), StorageError> {
+    pub(crate) fn assign(
+        &mut self,
+        disk: &dyn Disk,
+        epoch: LeaderEpoch,
+        start: Offset,
+    ) -> Result<(), StorageError> {
         let entry = EpochEntry { epoch, start };
         if epoch.0 < 0 || start.0 < 0 || !self.is_news(entry) {
             return Ok(());
@@ -58,6 +63,16 @@ impl LeaderEpochs {
         let before = self.entries.clone();
         self.add(entry);
         self.write(disk).inspect_err(|_| self.entries = before)
+    }
+
+    /// Like [`LeaderEpochs::assign`] in memory only. True where that changed anything.
+    pub(crate) fn note(&mut self, epoch: LeaderEpoch, start: Offset) -> bool {
+        let entry = EpochEntry { epoch, start };
+        let news = epoch.0 >= 0 && start.0 >= 0 && self.is_news(entry);
+        if news {
+            self.add(entry);
+        }
+        news
     }
 
     fn is_news(&self, entry: EpochEntry) -> bool {
@@ -75,7 +90,7 @@ impl LeaderEpochs {
     }
 
     /// Forgets epochs that start at or above `end`. True where that changed anything.
-    pub fn truncate_from_end(&mut self, end: Offset) -> bool {
+    pub(crate) fn truncate_from_end(&mut self, end: Offset) -> bool {
         let kept = self.entries.iter().take_while(|entry| entry.start < end).count();
         let changed = kept < self.entries.len();
         self.entries.truncate(kept);
@@ -84,7 +99,7 @@ impl LeaderEpochs {
 
     /// Forgets epochs that ended at or below `start`; the one that covers `start` begins there. True where that
     /// changed anything.
-    pub fn truncate_from_start(&mut self, start: Offset) -> bool {
+    pub(crate) fn truncate_from_start(&mut self, start: Offset) -> bool {
         let covered = self.entries.iter().take_while(|entry| entry.start <= start).count();
         let Some(last) = covered.checked_sub(1).and_then(|last| self.entries.get(last).copied()) else {
             return false;
@@ -95,13 +110,13 @@ impl LeaderEpochs {
     }
 
     /// Forgets everything. True where there was something.
-    pub fn clear(&mut self) -> bool {
+    pub(crate) fn clear(&mut self) -> bool {
         let had = !self.entries.is_empty();
         self.entries.clear();
         had
     }
 
-    pub fn write(&self, disk: &dyn Disk) -> Result<(), StorageError> {
+    pub(crate) fn write(&self, disk: &dyn Disk) -> Result<(), StorageError> {
         let lines = self.entries.iter().map(|entry| format!("{} {}", entry.epoch, entry.start));
         write_lines(disk, &self.directory.join(FILE_NAME), lines)
     }

@@ -9,4 +9,13 @@ pub mod directory;
 pub mod disk;
 pub mod epochs;
 pub mod error;
+mod index;
+pub mod log;
+pub mod producers;
+mod recovery;
+pub mod retention;
+mod segment;
+pub mod store;
 pub mod types;
+
+pub use index::AbortedTransaction;

@@ -19,7 +19,7 @@ use crate::types::{Offset, TimestampMs, TopicPartition};
 
 pub use meta_properties::MetaProperties;
 pub use names::{Folder, FolderKind, delete_name, future_name, partition_name, stray_name};
-pub use partition_metadata::{read_topic_id, write_topic_id};
+pub(crate) use partition_metadata::{read_topic_id, write_topic_id};
 
 const LOCK: &str = ".lock";
 const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";

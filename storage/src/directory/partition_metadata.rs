@@ -11,7 +11,7 @@ const FILE_NAME: &str = "partition.metadata";
 const SIZE_MAX: u64 = 64 << 10;
 
 /// `None` where the file is missing: the folder was made by a broker without topic ids.
-pub fn read_topic_id(disk: &dyn Disk, folder: &Path) -> Result<Option<TopicId>, StorageError> {
+pub(crate) fn read_topic_id(disk: &dyn Disk, folder: &Path) -> Result<Option<TopicId>, StorageError> {
     let path = folder.join(FILE_NAME);
     match read_file(disk, &path, SIZE_MAX) {
         Ok(content) => match parse(&content) {
@@ -25,7 +25,7 @@ pub fn read_topic_id(disk: &dyn Disk, folder: &Path) -> Result<Option<TopicId>, 
     }
 }
 
-pub fn write_topic_id(disk: &dyn Disk, folder: &Path, id: TopicId) -> Result<(), StorageError> {
+pub(crate) fn write_topic_id(disk: &dyn Disk, folder: &Path, id: TopicId) -> Result<(), StorageError> {
     let path = folder.join(FILE_NAME);
     replace_file(disk, &path, format!("version: 0\ntopic_id: {id}").as_bytes())
         .map_err(StorageError::io("write", &path))

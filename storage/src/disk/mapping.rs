@@ -45,7 +45,7 @@ impl Mapping {
     /// Detaches `from..upto` (bytes of the file, `upto` exclusive, at most its present length) from the file.
     ///
     /// Rounded down to a page. Costs a copy of the range; on `Err` nothing changed.
-    pub fn keep(&self, from: usize, upto: usize) -> io::Result<()> {
+    pub(crate) fn keep(&self, from: usize, upto: usize) -> io::Result<()> {
         let page = page_size();
         let start = from - from % page;
         let upto = upto.min(self.map.len());

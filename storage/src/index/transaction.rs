@@ -1,0 +1,190 @@
+//! `.txnindex`: the transactions that were aborted in a segment. 34 bytes an entry, in the order they ended.
+//!
+//! The file exists only once there is one. Readers scan it from the start, which Kafka does too: aborts are rare.
+
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::disk::{Open, read_up_to, write_all};
+use crate::error::StorageError;
+use crate::segment::files::{FileKind, Files};
+use crate::types::{Offset, ProducerId};
+
+const SIZE: usize = 34;
+const VERSION: i16 = 0;
+
+/// Entries read at a time.
+const CHUNK: usize = 120;
+
+/// A transaction whose records consumers of committed data must skip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AbortedTransaction {
+    pub producer: ProducerId,
+    pub first: Offset,
+    /// Of the abort marker.
+    pub last: Offset,
+    /// Last stable offset after the abort: whoever reads below it has seen every transaction that matters.
+    pub last_stable: Offset,
+}
+
+impl AbortedTransaction {
+    fn encode(&self) -> [u8; SIZE] {
+        let mut bytes = [0; SIZE];
+        bytes[0..2].copy_from_slice(&VERSION.to_be_bytes());
+        bytes[2..10].copy_from_slice(&self.producer.0.to_be_bytes());
+        bytes[10..18].copy_from_slice(&self.first.0.to_be_bytes());
+        bytes[18..26].copy_from_slice(&self.last.0.to_be_bytes());
+        bytes[26..34].copy_from_slice(&self.last_stable.0.to_be_bytes());
+        bytes
+    }
+
+    /// `None` where the version is not one we know.
+    fn decode(bytes: &[u8]) -> Option<AbortedTransaction> {
+        let version = i16::from_be_bytes(*bytes.first_chunk()?);
+        let field =
+            |at: usize| -> Option<i64> { Some(i64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?)) };
+        let entry = AbortedTransaction {
+            producer: ProducerId(field(2)?),
+            first: Offset(field(10)?),
+            last: Offset(field(18)?),
+            last_stable: Offset(field(26)?),
+        };
+        (version <= VERSION).then_some(entry)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct TransactionIndex {
+    files: Arc<Files>,
+    /// Bytes of whole entries in the file; 0 where there is none.
+    length: Mutex<u64>,
+}
+
+impl TransactionIndex {
+    /// `length` is that of the file found on disk, 0 without one. A torn last entry is overwritten by the next.
+    pub(crate) fn new(files: Arc<Files>, length: u64) -> TransactionIndex {
+        TransactionIndex { files, length: Mutex::new(length - length % SIZE as u64) }
+    }
+
+    pub(crate) fn append(&self, entry: AbortedTransaction) -> Result<(), StorageError> {
+        let mut length = self.length();
+        let path = self.files.path(FileKind::TransactionIndex);
+        let file = self.files.disk().open(&path, Open::Create).map_err(StorageError::io("open", &path))?;
+        write_all(file.as_ref(), &mut [IoSlice::new(&entry.encode())], *length)
+            .map_err(StorageError::io("write", &path))?;
+        *length += SIZE as u64;
+        Ok(())
+    }
+
+    /// Adds to `found` what a reader of `from..upto` must know. True where no later segment can add to it.
+    pub(crate) fn collect(
+        &self,
+        from: Offset,
+        upto: Offset,
+        found: &mut Vec<AbortedTransaction>,
+    ) -> Result<bool, StorageError> {
+        let mut complete = false;
+        self.scan(|_, entry| {
+            if entry.last >= from && entry.first < upto {
+                found.push(entry);
+            }
+            complete = entry.last_stable >= upto;
+            !complete
+        })?;
+        Ok(complete)
+    }
+
+    /// Drops the transactions that ended at or behind `offset`.
+    pub(crate) fn truncate_to(&self, offset: Offset) -> Result<(), StorageError> {
+        let mut kept = None;
+        self.scan(|position, entry| {
+            let keep = entry.last < offset;
+            if !keep {
+                kept = Some(position);
+            }
+            keep
+        })?;
+        match kept {
+            Some(position) => self.cut(position),
+            None => Ok(()),
+        }
+    }
+
+    /// Drops everything.
+    pub(crate) fn reset(&self) -> Result<(), StorageError> {
+        if *self.length() == 0 { Ok(()) } else { self.cut(0) }
+    }
+
+    /// Refuses entries no broker would have written to this segment.
+    pub(crate) fn check(&self) -> Result<(), StorageError> {
+        let mut bad = None;
+        self.scan(|position, entry| {
+            if entry.last < self.files.base {
+                bad = Some(position);
+            }
+            bad.is_none()
+        })?;
+        match bad {
+            Some(position) => Err(self.corrupt(position, "a transaction ends before the segment begins")),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn sync(&self) -> Result<(), StorageError> {
+        if *self.length() == 0 {
+            return Ok(());
+        }
+        let path = self.files.path(FileKind::TransactionIndex);
+        match self.files.disk().open(&path, Open::Write) {
+            Ok(file) => file.sync().map_err(StorageError::io("sync", &path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(StorageError::io("open", &path)(error)),
+        }
+    }
+
+    fn cut(&self, position: u64) -> Result<(), StorageError> {
+        let mut length = self.length();
+        let path = self.files.path(FileKind::TransactionIndex);
+        let file = self.files.disk().open(&path, Open::Write).map_err(StorageError::io("open", &path))?;
+        file.set_len(position).map_err(StorageError::io("cut", &path))?;
+        *length = position;
+        Ok(())
+    }
+
+    /// Shows every entry with its position to `visit`, until that says false.
+    fn scan(&self, mut visit: impl FnMut(u64, AbortedTransaction) -> bool) -> Result<(), StorageError> {
+        let length = *self.length();
+        if length == 0 {
+            return Ok(());
+        }
+        let path = self.files.path(FileKind::TransactionIndex);
+        let file = self.files.disk().open(&path, Open::Read).map_err(StorageError::io("open", &path))?;
+        let mut buffer = vec![0; SIZE * CHUNK];
+        let mut position = 0;
+        while position < length {
+            let wanted = usize::try_from(length - position).unwrap_or(usize::MAX).min(buffer.len());
+            let chunk = buffer.get_mut(..wanted).unwrap_or_default();
+            let read = read_up_to(file.as_ref(), chunk, position).map_err(StorageError::io("read", &path))?;
+            if read < wanted {
+                return Err(self.corrupt(position, "the index ends here"));
+            }
+            for entry in chunk.chunks_exact(SIZE) {
+                let decoded = AbortedTransaction::decode(entry)
+                    .ok_or_else(|| self.corrupt(position, "unknown version of an aborted transaction"))?;
+                if !visit(position, decoded) {
+                    return Ok(());
+                }
+                position += SIZE as u64;
+            }
+        }
+        Ok(())
+    }
+
+    fn corrupt(&self, position: u64, reason: &str) -> StorageError {
+        StorageError::corrupt(&self.files.path(FileKind::TransactionIndex), position, reason)
+    }
+
+    fn length(&self) -> MutexGuard<'_, u64> {
+        self.length.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

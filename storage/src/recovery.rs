@@ -1,0 +1,481 @@
+//! Opening a log from its folder: what is there is listed, checked as far as needed, repaired and loaded.
+//!
+//! After a clean stop only the end of the last segment is looked at. After any other stop every segment from the
+//! recovery point on is read with its checksums, cut at the first batch that is not whole, and its indexes and
+//! producer snapshots are rebuilt. Missing indexes are rebuilt in either case.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::batch::{BatchView, EndTransaction};
+use crate::config::LogConfig;
+use crate::directory::LastStop;
+use crate::epochs::LeaderEpochs;
+use crate::error::StorageError;
+use crate::index::AbortedTransaction;
+use crate::producers::{Incoming, ProducerSettings, Producers, marker};
+use crate::segment::files::{DELETED, FileKind, Home, file_name, parse_name};
+use crate::segment::{CheckedWalk, Lengths, Located, Segment, Step, Walk};
+use crate::store::Store;
+use crate::types::{Offset, TimestampMs};
+
+/// Left by an interrupted compaction before its result was complete.
+const CLEANED: &str = ".cleaned";
+/// Left by an interrupted compaction whose result is complete and replaces what it was made from.
+const SWAP: &str = ".swap";
+
+/// What recovery needs to know; see [`crate::log::LogOptions`].
+pub(crate) struct Loading<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) home: &'a Arc<Home>,
+    pub(crate) config: &'a LogConfig,
+    pub(crate) recovery_point: Offset,
+    pub(crate) log_start: Offset,
+    pub(crate) last_stop: LastStop,
+    pub(crate) producers: ProducerSettings,
+    pub(crate) now: TimestampMs,
+}
+
+/// A log as it was found or repaired.
+pub(crate) struct Loaded {
+    /// By base offset, never empty.
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) start: Offset,
+    pub(crate) end: Offset,
+    pub(crate) recovery_point: Offset,
+    pub(crate) epochs: LeaderEpochs,
+    pub(crate) producers: Producers,
+}
+
+impl Loading<'_> {
+    pub(crate) fn load(&self) -> Result<Loaded, StorageError> {
+        let folder = self.home.folder();
+        let mut epochs = LeaderEpochs::open(self.home.disk.as_ref(), &folder)?;
+        self.finish_interrupted_compaction(&folder)?;
+        let (mut segments, damaged) = self.list_segments(&folder)?;
+        for base in damaged {
+            if let Some(segment) = segments.iter().find(|segment| segment.base == base).cloned() {
+                tracing::warn!(segment = %segment.path().display(), "rebuilding missing or damaged indexes from the records");
+                self.recover_segment(&segment, &segments, &mut epochs)?;
+            }
+        }
+        if self.last_stop == LastStop::Unclean {
+            self.recover_from_recovery_point(&mut segments, &mut epochs)?;
+        }
+        let mut end = self.find_end(&segments, &mut epochs)?;
+        if end.is_some_and(|end| end < self.log_start) {
+            tracing::warn!(
+                folder = %folder.display(), end = %end.unwrap_or_default(), log_start = %self.log_start,
+                "the log ends below its recorded start, as if segment files had been removed; starting it empty"
+            );
+            for segment in segments.drain(..) {
+                self.discard(&segment)?;
+            }
+            epochs.clear();
+            epochs.write(self.home.disk.as_ref())?;
+            let mut producers = Producers::new(self.producers, self.snapshots()?);
+            producers.clear(self.home.disk.as_ref(), &folder, self.log_start)?;
+            end = None;
+        }
+        if segments.is_empty() {
+            let base = self.log_start;
+            segments.push(Arc::new(Segment::create(self.store, self.home, base, self.config, self.now)?));
+        } else if let Some(active) = segments.last() {
+            active.activate(self.config);
+        }
+        let end = end.unwrap_or(self.log_start);
+        self.finish(segments, end, epochs)
+    }
+
+    fn finish(
+        &self,
+        segments: Vec<Arc<Segment>>,
+        end: Offset,
+        mut epochs: LeaderEpochs,
+    ) -> Result<Loaded, StorageError> {
+        let first = segments.first().map_or(end, |segment| segment.base);
+        let start = self.log_start.max(first);
+        let cut = epochs.truncate_from_end(end);
+        if epochs.truncate_from_start(start) || cut {
+            epochs.write(self.home.disk.as_ref())?;
+        }
+        let mut producers = Producers::new(self.producers, self.snapshots()?);
+        let bases = segments.iter().map(|segment| segment.base).collect();
+        producers.remove_strays(self.home.disk.as_ref(), &self.home.folder(), &bases)?;
+        let clean = self.last_stop == LastStop::Clean;
+        rebuild_producers(self.home, &mut producers, &segments, start, end, clean, self.now)?;
+        let recovery_point = if clean { end } else { self.recovery_point.min(end) };
+        Ok(Loaded { segments, start, end, recovery_point: recovery_point.max(start), epochs, producers })
+    }
+
+    /// Removes what a crash left of deletions and unfinished compactions; completes finished ones.
+    fn finish_interrupted_compaction(&self, folder: &Path) -> Result<(), StorageError> {
+        let disk = self.home.disk.as_ref();
+        let mut names = self.names(folder)?;
+        let first_cleaned = names
+            .iter()
+            .filter(|name| name.ends_with(CLEANED))
+            .filter_map(|name| parse_name(name).map(|(base, _, _)| base))
+            .min();
+        let is_rubbish = |name: &str| {
+            let unfinished_swap = || {
+                let base = parse_name(name).map(|(base, _, _)| base);
+                name.ends_with(SWAP) && first_cleaned.is_some_and(|first| base >= Some(first))
+            };
+            name.ends_with(DELETED) || name.ends_with(CLEANED) || unfinished_swap()
+        };
+        for name in names.iter().filter(|name| is_rubbish(name)) {
+            let path = folder.join(name);
+            disk.remove(&path).map_err(StorageError::io("remove", &path))?;
+        }
+        names.retain(|name| !is_rubbish(name));
+        let swapped = self.swapped_range(folder, &names)?;
+        for name in &names {
+            let (path, base) = (folder.join(name), parse_name(name).map(|(base, _, _)| base));
+            if let Some(swapped_in) = name.strip_suffix(SWAP) {
+                let to = folder.join(swapped_in);
+                disk.rename(&path, &to).map_err(StorageError::io("rename", &path))?;
+            } else if base.is_some_and(|base| swapped.contains(&base)) {
+                tracing::info!(path = %path.display(), "removing a segment file that was compacted");
+                disk.remove(&path).map_err(StorageError::io("remove", &path))?;
+            }
+        }
+        if names.iter().any(|name| name.ends_with(SWAP)) {
+            disk.sync_directory(folder).map_err(StorageError::io("sync", folder))?;
+        }
+        Ok(())
+    }
+
+    /// The offsets that compacted segments waiting to be swapped in stand for.
+    fn swapped_range(
+        &self,
+        folder: &Path,
+        names: &[String],
+    ) -> Result<std::ops::Range<Offset>, StorageError> {
+        let mut range = Offset(i64::MAX)..Offset(i64::MIN);
+        for name in names {
+            let Some((base, FileKind::Records, SWAP)) = parse_name(name) else { continue };
+            let path = folder.join(name);
+            let file = self
+                .home
+                .disk
+                .open(&path, crate::disk::Open::Read)
+                .map_err(StorageError::io("open", &path))?;
+            let length = file.size().map_err(StorageError::io("look at", &path))?;
+            let mut walk = Walk::new(file.as_ref(), &path, 0, length);
+            let mut next = base;
+            while let Some(located) = walk.next()? {
+                next = located.batch.next_offset();
+            }
+            range = range.start.min(base)..range.end.max(next);
+        }
+        Ok(range)
+    }
+
+    fn names(&self, folder: &Path) -> Result<Vec<String>, StorageError> {
+        let entries = self.home.disk.list(folder).map_err(StorageError::io("list", folder))?;
+        let mut names: Vec<String> =
+            entries.into_iter().filter(|entry| !entry.is_directory).map(|entry| entry.name).collect();
+        // Records before indexes of the same segment, low offsets first: a swap that is interrupted again is
+        // found in the same state.
+        names.sort();
+        Ok(names)
+    }
+
+    /// The segments on disk, and the bases of those whose indexes must be rebuilt.
+    fn list_segments(&self, folder: &Path) -> Result<(Vec<Arc<Segment>>, BTreeSet<Offset>), StorageError> {
+        let disk = self.home.disk.as_ref();
+        let mut found: BTreeMap<Offset, (bool, Lengths)> = BTreeMap::new();
+        for entry in disk.list(folder).map_err(StorageError::io("list", folder))? {
+            let Some((base, kind, "")) = parse_name(&entry.name).filter(|_| !entry.is_directory) else {
+                continue;
+            };
+            if kind == FileKind::Snapshot {
+                continue;
+            }
+            let (has_records, lengths) = found.entry(base).or_default();
+            match kind {
+                FileKind::Records => (*has_records, lengths.records) = (true, entry.size),
+                FileKind::OffsetIndex => lengths.offset_index = Some(entry.size),
+                FileKind::TimeIndex => lengths.time_index = Some(entry.size),
+                FileKind::TransactionIndex => lengths.transaction_index = Some(entry.size),
+                FileKind::Snapshot => {}
+            }
+        }
+        let (mut segments, mut damaged) = (Vec::new(), BTreeSet::new());
+        for (base, (has_records, lengths)) in found {
+            if !has_records {
+                self.remove_orphans(folder, base)?;
+                continue;
+            }
+            let segment = Segment::existing(self.store, self.home, base, lengths, self.config, self.now);
+            let indexed = lengths.offset_index.is_some_and(|length| length % 8 == 0)
+                && lengths.time_index.is_some_and(|length| length % 12 == 0)
+                && match segment.check_transactions() {
+                    Err(StorageError::Corrupt { .. }) => false,
+                    other => other.map(|()| true)?,
+                };
+            if !indexed {
+                damaged.insert(base);
+            }
+            segments.push(Arc::new(segment));
+        }
+        Ok((segments, damaged))
+    }
+
+    fn remove_orphans(&self, folder: &Path, base: Offset) -> Result<(), StorageError> {
+        for kind in [FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::TransactionIndex] {
+            let path = folder.join(file_name(base, kind));
+            match self.home.disk.remove(&path) {
+                Ok(()) => {
+                    tracing::warn!(path = %path.display(), "removed an index without its .log file");
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(StorageError::io("remove", &path)(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn snapshots(&self) -> Result<BTreeSet<Offset>, StorageError> {
+        let names = self.names(&self.home.folder())?;
+        let snapshot = |name: &String| match parse_name(name) {
+            Some((offset, FileKind::Snapshot, "")) => Some(offset),
+            _ => None,
+        };
+        Ok(names.iter().filter_map(snapshot).collect())
+    }
+
+    fn recover_from_recovery_point(
+        &self,
+        segments: &mut Vec<Arc<Segment>>,
+        epochs: &mut LeaderEpochs,
+    ) -> Result<(), StorageError> {
+        let first = segments.partition_point(|segment| segment.base <= self.recovery_point).saturating_sub(1);
+        for index in first..segments.len() {
+            let Some(segment) = segments.get(index).cloned() else { break };
+            let cut = self.recover_segment(&segment, segments, epochs)?;
+            if cut > 0 {
+                for later in segments.drain(index + 1..) {
+                    tracing::warn!(segment = %later.path().display(), "removing a segment behind a damaged one");
+                    self.discard(&later)?;
+                }
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a segment out of the log. Its snapshot goes too: it describes records that are gone.
+    fn discard(&self, segment: &Segment) -> Result<(), StorageError> {
+        let snapshot = self.home.file(&file_name(segment.base, FileKind::Snapshot));
+        for path in segment.mark_deleted()?.into_iter().chain([snapshot]) {
+            match self.home.disk.remove(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StorageError::io("remove", &path)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The offset behind the last record; `None` without segments.
+    fn find_end(
+        &self,
+        segments: &[Arc<Segment>],
+        epochs: &mut LeaderEpochs,
+    ) -> Result<Option<Offset>, StorageError> {
+        let Some(last) = segments.last() else { return Ok(None) };
+        match last.read_next_offset() {
+            Ok((next, end)) if end == last.size() => return Ok(Some(next)),
+            Ok(_) | Err(StorageError::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        tracing::warn!(segment = %last.path().display(), "the last segment does not end with a whole batch although it was closed; checking it");
+        self.recover_segment(last, segments, epochs)?;
+        Ok(Some(last.read_next_offset()?.0))
+    }
+
+    /// Checks every batch of `segment`, cuts it at the first bad one and rebuilds its indexes and the producer
+    /// snapshot behind it. Yields how many bytes were cut.
+    fn recover_segment(
+        &self,
+        segment: &Segment,
+        segments: &[Arc<Segment>],
+        epochs: &mut LeaderEpochs,
+    ) -> Result<u64, StorageError> {
+        let mut producers = Producers::new(self.producers, self.snapshots()?);
+        let before: Vec<Arc<Segment>> =
+            segments.iter().filter(|other| other.base < segment.base).cloned().collect();
+        let start = self.log_start;
+        rebuild_producers(self.home, &mut producers, &before, start, segment.base, false, self.now)?;
+        let (valid, epochs_changed) = self.scan(segment, &mut producers, epochs)?;
+        let cut = segment.size().saturating_sub(valid);
+        if cut > 0 {
+            segment.cut(valid)?;
+        }
+        segment.finish()?;
+        if epochs_changed {
+            epochs.write(self.home.disk.as_ref())?;
+        }
+        producers.take_snapshot(self.home.disk.as_ref(), &self.home.folder(), true)?;
+        Ok(cut)
+    }
+
+    /// Walks a segment with its checksums; yields how many bytes are good and whether epochs were found.
+    fn scan(
+        &self,
+        segment: &Segment,
+        producers: &mut Producers,
+        epochs: &mut LeaderEpochs,
+    ) -> Result<(u64, bool), StorageError> {
+        segment.reset_indexes(self.config)?;
+        let (file, path, size) = (segment.file()?, segment.path(), segment.size());
+        let mut walk = CheckedWalk::new(file.as_ref(), &path, 0, size);
+        let mut previous = Offset(segment.base.0 - 1);
+        let mut epochs_changed = false;
+        loop {
+            let good = walk.position();
+            let (located, bytes) = match walk.next()? {
+                Step::Batch(located, bytes) => (located, bytes),
+                Step::End => return Ok((good, epochs_changed)),
+                Step::Bad(reason) => {
+                    tracing::warn!(path = %path.display(), position = good, cut = size - good, reason, "cutting the log at the last good batch");
+                    return Ok((good, epochs_changed));
+                }
+            };
+            let last = located.batch.last_offset();
+            if last <= previous {
+                tracing::warn!(path = %path.display(), position = good, %last, %previous, "offsets go back, cutting the log here");
+                return Ok((good, epochs_changed));
+            }
+            if !segment.can_hold(last) {
+                return Err(StorageError::corrupt(
+                    &path,
+                    good,
+                    format!("offset {last} is too far from the segment's base offset for its indexes"),
+                ));
+            }
+            previous = last;
+            segment.note_recovered(&located, self.config)?;
+            if let BatchView::V2(header) = &located.batch {
+                epochs_changed |= epochs.latest().is_none_or(|latest| header.leader_epoch > latest.epoch)
+                    && epochs.note(header.leader_epoch, header.base_offset);
+            }
+            let control = bytes.filter(|_| located.batch.is_control()).map(Bytes::copy_from_slice);
+            let completed = replay(producers, &located, || Ok(control))?;
+            if let Some(aborted) = completed {
+                segment.add_aborted(aborted)?;
+            }
+        }
+    }
+}
+
+/// Takes one batch of the log over into the producers; an aborted transaction it completes is yielded.
+fn replay(
+    producers: &mut Producers,
+    located: &Located,
+    control: impl FnOnce() -> Result<Option<Bytes>, StorageError>,
+) -> Result<Option<AbortedTransaction>, StorageError> {
+    let mut aborted = None;
+    if let Some(stamp) = located.batch.producer() {
+        let is_control = located.batch.is_control();
+        let incoming = Incoming {
+            stamp,
+            first: located.batch.first_or_last_offset(),
+            last: located.batch.last_offset(),
+            max_timestamp: located.batch.max_timestamp(),
+            is_transactional: located.batch.is_transactional(),
+            is_control,
+            marker: if is_control { control()?.as_ref().and_then(marker) } else { None },
+        };
+        aborted = accept(producers, &incoming);
+    }
+    producers.advance_to(located.batch.next_offset());
+    Ok(aborted)
+}
+
+/// Takes over a batch that a leader has accepted; such a batch is never refused.
+pub(crate) fn accept(producers: &mut Producers, incoming: &Incoming) -> Option<AbortedTransaction> {
+    let update = match producers.prepare(incoming, None) {
+        Ok(update) => update,
+        Err(error) => {
+            tracing::warn!(%error, "ignoring the producer state of a batch in the log");
+            return None;
+        }
+    };
+    producers.apply(&update);
+    let completed = update.completed?;
+    let last_stable = producers.last_stable_after(&completed);
+    producers.complete(&completed);
+    (completed.end == EndTransaction::Abort).then_some(AbortedTransaction {
+        producer: completed.producer,
+        first: completed.first,
+        last: completed.last,
+        last_stable,
+    })
+}
+
+/// Brings the producers to the state they had at `end`, from the last snapshot and the records behind it.
+///
+/// Without any snapshot after a clean stop there were no producers worth remembering: empty snapshots say so.
+pub(crate) fn rebuild_producers(
+    home: &Home,
+    producers: &mut Producers,
+    segments: &[Arc<Segment>],
+    start: Offset,
+    end: Offset,
+    clean: bool,
+    now: TimestampMs,
+) -> Result<(), StorageError> {
+    let (disk, folder) = (home.disk.as_ref(), home.folder());
+    let mut snapshots: Vec<Offset> = segments.iter().rev().take(2).map(|segment| segment.base).collect();
+    snapshots.reverse();
+    if clean && producers.latest_snapshot().is_none() {
+        for offset in snapshots.into_iter().chain([end]) {
+            producers.advance_to(offset);
+            producers.take_snapshot(disk, &folder, true)?;
+        }
+        return Ok(());
+    }
+    let nothing_to_lose = producers.is_empty() && producers.end() >= end;
+    producers.reload(disk, &folder, start, end, now)?;
+    if end > producers.end() && !nothing_to_lose {
+        let from = producers.end();
+        let first = segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
+        for segment in segments.iter().skip(first).filter(|segment| segment.base < end) {
+            let from = segment.base.max(producers.end()).max(start);
+            producers.advance_to(from);
+            if snapshots.contains(&segment.base) {
+                producers.take_snapshot(disk, &folder, true)?;
+            }
+            replay_segment(segment, producers, from, end)?;
+        }
+    }
+    producers.advance_to(end);
+    producers.take_snapshot(disk, &folder, true)?;
+    Ok(())
+}
+
+fn replay_segment(
+    segment: &Segment,
+    producers: &mut Producers,
+    from: Offset,
+    end: Offset,
+) -> Result<(), StorageError> {
+    let size = segment.size();
+    let Some(first) = segment.locate(from, size)? else { return Ok(()) };
+    let (file, path) = (segment.file()?, segment.path());
+    let mut walk = Walk::new(file.as_ref(), &path, first.position, size);
+    while let Some(located) = walk.next()? {
+        if located.batch.last_offset() >= end {
+            break;
+        }
+        replay(producers, &located, || segment.entry(&located).map(Some))?;
+    }
+    Ok(())
+}

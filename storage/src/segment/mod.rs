@@ -1,0 +1,498 @@
+//! A stretch of a log: a record file, its sparse indexes and its aborted transactions.
+//!
+//! Shared between the writer, which holds the log, and readers, which hold nothing: readers see the bytes below
+//! [`Segment::size`], published after they were written. Whoever cuts a segment keeps its readers out meanwhile.
+
+pub(crate) mod files;
+mod read;
+mod walk;
+
+use std::io::IoSlice;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::config::LogConfig;
+use crate::disk::{Open, write_all};
+use crate::error::StorageError;
+use crate::index::{AbortedTransaction, OffsetEntry, OffsetIndex, TimeEntry, TimeIndex, TransactionIndex};
+use crate::store::{Handle, Store};
+use crate::types::{Offset, TimestampMs};
+
+use files::{FileKind, Files, Home};
+
+pub(crate) use walk::{CheckedWalk, Located, Step, Walk};
+
+/// What the indexes want to know of a batch that is appended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchFacts {
+    /// Unit: bytes.
+    pub(crate) size: u64,
+    pub(crate) last: Offset,
+    pub(crate) max_timestamp: TimestampMs,
+}
+
+/// Lengths of the files of a segment found on disk. Unit: bytes. `None`: no such file.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lengths {
+    pub(crate) records: u64,
+    pub(crate) offset_index: Option<u64>,
+    pub(crate) time_index: Option<u64>,
+    pub(crate) transaction_index: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) base: Offset,
+    files: Arc<Files>,
+    handle: Arc<Handle>,
+    offsets: OffsetIndex,
+    times: TimeIndex,
+    aborted: TransactionIndex,
+    /// Bytes of whole batches; nothing behind is ever shown to anybody.
+    size: AtomicU64,
+    /// Bytes a new mapping reserves, see [`Handle::slice`].
+    reserve: AtomicU64,
+    growth: Mutex<Growth>,
+    /// How much earlier than `segment.ms` this segment rolls.
+    jitter_ms: i64,
+}
+
+/// What only the writer needs.
+#[derive(Debug)]
+struct Growth {
+    /// Unit: bytes.
+    since_entry: u64,
+    /// Youngest timestamp and the last offset of its batch; `None`: ask the time index.
+    largest: Option<TimeEntry>,
+    /// Of the first batch; what rolling by time counts from.
+    first_timestamp: Option<TimestampMs>,
+    created: TimestampMs,
+    /// A failed append left bytes behind `size` that could not be cut off yet.
+    torn: bool,
+    /// All files have the form of a segment that gets no more.
+    finished: bool,
+}
+
+impl Segment {
+    /// Creates an empty segment with its files. Replaces files of that name, which hold nothing anybody was told of.
+    pub(crate) fn create(
+        store: &Store,
+        home: &Arc<Home>,
+        base: Offset,
+        config: &LogConfig,
+        now: TimestampMs,
+    ) -> Result<Segment, StorageError> {
+        let files = Files::new(home.clone(), base);
+        let path = files.path(FileKind::Records);
+        let file = files.disk().open(&path, Open::Replace).map_err(StorageError::io("create", &path))?;
+        if config.preallocate {
+            file.set_len(u64::from(config.segment_bytes)).map_err(StorageError::io("preallocate", &path))?;
+        }
+        drop(file);
+        let transactions = files.path(FileKind::TransactionIndex);
+        match files.disk().remove(&transactions) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StorageError::io("remove", &transactions)(error));
+            }
+            _ => {}
+        }
+        let offsets = OffsetIndex::create(files.clone(), config.segment_index_bytes)?;
+        let times = TimeIndex::create(files.clone(), config.segment_index_bytes)?;
+        let segment =
+            Segment::with(store, files, offsets, times, Lengths::default(), jitter(home, base, config), now);
+        segment.reserve.store(u64::from(config.segment_bytes), Ordering::Relaxed);
+        Ok(segment)
+    }
+
+    /// A segment found on disk. Nothing is opened and nothing believed yet.
+    pub(crate) fn existing(
+        store: &Store,
+        home: &Arc<Home>,
+        base: Offset,
+        lengths: Lengths,
+        config: &LogConfig,
+        now: TimestampMs,
+    ) -> Segment {
+        let files = Files::new(home.clone(), base);
+        let offsets = OffsetIndex::existing(files.clone(), lengths.offset_index.unwrap_or(0));
+        let times = TimeIndex::existing(files.clone(), lengths.time_index.unwrap_or(0));
+        Segment::with(store, files, offsets, times, lengths, jitter(home, base, config), now)
+    }
+
+    fn with(
+        store: &Store,
+        files: Arc<Files>,
+        offsets: OffsetIndex,
+        times: TimeIndex,
+        lengths: Lengths,
+        jitter_ms: i64,
+        now: TimestampMs,
+    ) -> Segment {
+        Segment {
+            base: files.base,
+            handle: store.handle(files.clone()),
+            aborted: TransactionIndex::new(files.clone(), lengths.transaction_index.unwrap_or(0)),
+            files,
+            offsets,
+            times,
+            size: AtomicU64::new(lengths.records),
+            reserve: AtomicU64::new(0),
+            growth: Mutex::new(Growth {
+                since_entry: 0,
+                largest: None,
+                first_timestamp: None,
+                created: now,
+                torn: false,
+                finished: false,
+            }),
+            jitter_ms,
+        }
+    }
+
+    /// Whole batches. Unit: bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn path(&self) -> std::path::PathBuf {
+        self.files.path(FileKind::Records)
+    }
+
+    /// Takes new settings as the active segment: indexes get their full size with the next entry.
+    pub(crate) fn activate(&self, config: &LogConfig) {
+        self.offsets.reserve(config.segment_index_bytes);
+        self.times.reserve(config.segment_index_bytes);
+        let mut growth = self.growth();
+        growth.since_entry = 0;
+        growth.finished = false;
+        self.reserve.store(u64::from(config.segment_bytes), Ordering::Relaxed);
+    }
+
+    /// Whether a batch ending at `offset` can be found through this segment's indexes.
+    pub(crate) fn can_hold(&self, offset: Offset) -> bool {
+        (0..=i64::from(i32::MAX)).contains(&offset.0.wrapping_sub(self.base.0))
+    }
+
+    /// Whether the next append goes to a new segment. `size` is what is to be appended, in bytes.
+    pub(crate) fn should_roll(
+        &self,
+        config: &LogConfig,
+        size: u64,
+        last: Offset,
+        max_timestamp: TimestampMs,
+        now: TimestampMs,
+    ) -> Result<bool, StorageError> {
+        let present = self.size();
+        if present + size > u64::from(config.segment_bytes)
+            || self.offsets.is_full()
+            || self.times.is_full()
+            || !self.can_hold(last)
+        {
+            return Ok(true);
+        }
+        if present == 0 {
+            return Ok(false);
+        }
+        let waited = match self.first_timestamp()? {
+            Some(first) if first.0 >= 0 => max_timestamp.0.saturating_sub(first.0),
+            _ => now.0.saturating_sub(self.growth().created.0),
+        };
+        Ok(waited > config.segment_ms.saturating_sub(self.jitter_ms))
+    }
+
+    /// Of the first batch, what rolling by time counts from.
+    fn first_timestamp(&self) -> Result<Option<TimestampMs>, StorageError> {
+        if let Some(known) = self.growth().first_timestamp {
+            return Ok(Some(known));
+        }
+        let (file, path) = (self.handle.file()?, self.path());
+        let first = Walk::new(file.as_ref(), &path, 0, self.size()).next()?;
+        let timestamp = first.map(|first| first.batch.max_timestamp());
+        self.growth().first_timestamp = timestamp;
+        Ok(timestamp)
+    }
+
+    /// Writes `slices`, which are the batches described by `batches`, behind what is there.
+    ///
+    /// On `Err` nothing is there for readers; what reached the file is cut off now or before the next append.
+    pub(crate) fn append(
+        &self,
+        slices: &mut [IoSlice<'_>],
+        batches: impl Iterator<Item = BatchFacts>,
+        config: &LogConfig,
+    ) -> Result<(), StorageError> {
+        let start = self.size();
+        let file = self.handle.file()?;
+        let mut growth = self.growth();
+        if growth.torn {
+            file.set_len(start).map_err(|error| StorageError::io("cut", &self.path())(error))?;
+            growth.torn = false;
+        }
+        if let Err(error) = write_all(file.as_ref(), slices, start) {
+            growth.torn = file.set_len(start).is_err();
+            return Err(StorageError::io("append to", &self.path())(error));
+        }
+        let end = self.note(&mut growth, start, batches, config)?;
+        self.size.store(end, Ordering::Release);
+        Ok(())
+    }
+
+    /// Updates the indexes for batches that lie at `position` and behind; yields where they end.
+    fn note(
+        &self,
+        growth: &mut Growth,
+        mut position: u64,
+        batches: impl Iterator<Item = BatchFacts>,
+        config: &LogConfig,
+    ) -> Result<u64, StorageError> {
+        for batch in batches {
+            let largest = match growth.largest {
+                Some(largest) => largest,
+                None => self.largest_in_index()?,
+            };
+            let largest = if batch.max_timestamp > largest.timestamp {
+                TimeEntry { timestamp: batch.max_timestamp, offset: batch.last }
+            } else {
+                largest
+            };
+            growth.largest = Some(largest);
+            growth.first_timestamp = growth.first_timestamp.or(Some(batch.max_timestamp));
+            if growth.since_entry > u64::from(config.index_interval_bytes) {
+                // Segments end before position or relative offset outgrow 32 bits.
+                self.offsets.push(OffsetEntry { offset: batch.last, position: position as u32 });
+                self.times.push(largest)?;
+                growth.since_entry = 0;
+            }
+            position += batch.size;
+            growth.since_entry += batch.size;
+        }
+        Ok(position)
+    }
+
+    fn largest_in_index(&self) -> Result<TimeEntry, StorageError> {
+        Ok(self.times.last()?.unwrap_or(TimeEntry { timestamp: TimestampMs::NONE, offset: self.base }))
+    }
+
+    /// The youngest timestamp of the segment and the last offset of the batch that has it; `-1` without one.
+    pub(crate) fn largest(&self) -> Result<TimeEntry, StorageError> {
+        let known = self.growth().largest;
+        match known {
+            Some(largest) => Ok(largest),
+            None => self.largest_in_index(),
+        }
+    }
+
+    /// The youngest timestamp, or where the records have none the time the file was last written.
+    pub(crate) fn largest_or_modified(&self) -> Result<TimestampMs, StorageError> {
+        let largest = self.largest()?.timestamp;
+        if largest.0 >= 0 {
+            return Ok(largest);
+        }
+        self.modified()
+    }
+
+    pub(crate) fn modified(&self) -> Result<TimestampMs, StorageError> {
+        let file = self.handle.file()?;
+        file.modified().map_err(|error| StorageError::io("look at", &self.path())(error))
+    }
+
+    pub(crate) fn add_aborted(&self, aborted: AbortedTransaction) -> Result<(), StorageError> {
+        self.aborted.append(aborted)
+    }
+
+    /// See [`TransactionIndex::collect`].
+    pub(crate) fn aborted(
+        &self,
+        from: Offset,
+        upto: Offset,
+        found: &mut Vec<AbortedTransaction>,
+    ) -> Result<bool, StorageError> {
+        self.aborted.collect(from, upto, found)
+    }
+
+    /// The segment gets no more batches: the youngest timestamp is noted and all files get their final length.
+    pub(crate) fn finish(&self) -> Result<(), StorageError> {
+        if self.growth().finished {
+            return Ok(());
+        }
+        self.times.push_last(self.largest()?)?;
+        self.offsets.trim()?;
+        self.times.trim()?;
+        let size = self.size();
+        let file = self.handle.file()?;
+        let path = self.path();
+        let length = file.size().map_err(StorageError::io("look at", &path))?;
+        if length != size {
+            file.set_len(size).map_err(StorageError::io("cut", &path))?;
+        }
+        let mut growth = self.growth();
+        growth.torn = false;
+        growth.finished = true;
+        self.reserve.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The same for a log that is closed: an untouched segment is left as it was found.
+    pub(crate) fn close(&self) -> Result<(), StorageError> {
+        let touched = {
+            let growth = self.growth();
+            growth.torn || growth.largest.is_some()
+        };
+        if touched {
+            self.finish()?;
+        } else {
+            self.offsets.trim()?;
+            self.times.trim()?;
+        }
+        self.handle.close();
+        Ok(())
+    }
+
+    /// Brings everything to the disk.
+    pub(crate) fn sync(&self) -> Result<(), StorageError> {
+        let file = self.handle.file()?;
+        file.sync().map_err(|error| StorageError::io("sync", &self.path())(error))?;
+        self.offsets.flush(true)?;
+        self.times.flush(true)?;
+        self.aborted.sync()
+    }
+
+    /// Drops all batches that end at or behind `offset`. Yields whether there were any.
+    ///
+    /// Slices handed out before show what they showed. On `Err` the segment must not be appended to again before
+    /// recovery.
+    pub(crate) fn truncate_to(
+        &self,
+        offset: Offset,
+        config: &LogConfig,
+        now: TimestampMs,
+    ) -> Result<bool, StorageError> {
+        let cut = self.locate(offset, self.size())?.map(|found| found.position);
+        self.offsets.truncate_to(offset, config.segment_index_bytes)?;
+        self.times.truncate_to(offset, config.segment_index_bytes)?;
+        self.aborted.truncate_to(offset)?;
+        if let Some(cut) = cut {
+            self.cut(cut)?;
+        }
+        self.reserve.store(u64::from(config.segment_bytes), Ordering::Relaxed);
+        let largest = self.largest_after_cut()?;
+        let mut growth = self.growth();
+        growth.since_entry = 0;
+        growth.finished = false;
+        if self.size() == 0 {
+            growth.created = now;
+            growth.first_timestamp = None;
+            growth.largest = None;
+        } else if growth.largest.is_some() || largest.timestamp.0 >= 0 {
+            growth.largest = Some(largest);
+        }
+        Ok(cut.is_some())
+    }
+
+    /// Cuts the record file to `size` bytes.
+    pub(crate) fn cut(&self, size: u64) -> Result<(), StorageError> {
+        let file = self.handle.file()?;
+        let path = self.path();
+        let mut opened = self.handle.write();
+        let present = self.size();
+        let (from, upto) = (to_usize(size), to_usize(present));
+        opened.detach(from, upto).map_err(StorageError::io("detach readers of", &path))?;
+        self.size.store(size.min(present), Ordering::Release);
+        file.set_len(size).map_err(StorageError::io("cut", &path))
+    }
+
+    /// The youngest timestamp after a cut: of the time index, or of the batches behind its last entry.
+    fn largest_after_cut(&self) -> Result<TimeEntry, StorageError> {
+        let mut largest = self.largest_in_index()?;
+        let start = self.offsets.floor(largest.offset)?.map_or(0, |entry| u64::from(entry.position));
+        let (file, path) = (self.handle.file()?, self.path());
+        let mut walk = Walk::new(file.as_ref(), &path, start, self.size());
+        while let Some(located) = walk.next()? {
+            let timestamp = located.batch.max_timestamp();
+            if timestamp > largest.timestamp {
+                largest = TimeEntry { timestamp, offset: located.batch.last_offset() };
+            }
+        }
+        Ok(largest)
+    }
+
+    /// Prepares rebuilding the indexes from the records: all three are empty afterwards.
+    pub(crate) fn reset_indexes(&self, config: &LogConfig) -> Result<(), StorageError> {
+        self.offsets.reset(config.segment_index_bytes)?;
+        self.times.reset(config.segment_index_bytes)?;
+        self.aborted.reset()?;
+        let mut growth = self.growth();
+        growth.since_entry = 0;
+        growth.finished = false;
+        growth.largest = Some(TimeEntry { timestamp: TimestampMs::NONE, offset: self.base });
+        growth.first_timestamp = None;
+        Ok(())
+    }
+
+    /// Notes a batch found by recovery; batches come in their order.
+    pub(crate) fn note_recovered(&self, located: &Located, config: &LogConfig) -> Result<(), StorageError> {
+        let facts = BatchFacts {
+            size: located.size,
+            last: located.batch.last_offset(),
+            max_timestamp: located.batch.max_timestamp(),
+        };
+        self.note(&mut self.growth(), located.position, std::iter::once(facts), config)?;
+        Ok(())
+    }
+
+    /// Refuses a transaction index that does not belong to this segment.
+    pub(crate) fn check_transactions(&self) -> Result<(), StorageError> {
+        self.aborted.check()
+    }
+
+    /// The offset behind the last batch, read from the record file, and where that batch ends.
+    pub(crate) fn read_next_offset(&self) -> Result<(Offset, u64), StorageError> {
+        let start = self.offsets.last()?.map_or(0, |entry| u64::from(entry.position));
+        let (file, path) = (self.handle.file()?, self.path());
+        let mut next = self.base;
+        let mut walk = Walk::new(file.as_ref(), &path, start, self.size());
+        while let Some(located) = walk.next()? {
+            next = located.batch.next_offset();
+        }
+        let end = if next == self.base && start > 0 { 0 } else { walk.position() };
+        Ok((next, end))
+    }
+
+    /// The record file for a checked walk.
+    pub(crate) fn file(&self) -> Result<Arc<dyn crate::disk::DiskFile>, StorageError> {
+        self.handle.file()
+    }
+
+    /// Gives the files the suffix `.deleted`; yields their new names.
+    pub(crate) fn mark_deleted(&self) -> Result<Vec<std::path::PathBuf>, StorageError> {
+        self.files.mark_deleted()
+    }
+
+    /// Lets go of descriptor and mapping.
+    pub(crate) fn release(&self) {
+        self.handle.close();
+    }
+
+    fn growth(&self) -> MutexGuard<'_, Growth> {
+        self.growth.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// A number in `0..segment.jitter.ms` that differs between segments and stays the same across restarts.
+fn jitter(home: &Home, base: Offset, config: &LogConfig) -> i64 {
+    let range = config.segment_jitter_ms.min(config.segment_ms);
+    if range <= 0 {
+        return 0;
+    }
+    let folder = home.folder();
+    let name = folder.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
+    // FNV-1a.
+    let hash = name.iter().chain(&base.0.to_be_bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    i64::try_from(hash >> 1).unwrap_or(0) % range
+}

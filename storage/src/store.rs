@@ -1,0 +1,217 @@
+//! What all logs of a broker share: the disk and a bounded number of open record files.
+//!
+//! A record file is opened and mapped when somebody needs it and let go when others are needed more, so that tens of
+//! thousands of partitions fit into the default limits of descriptors and mappings (`vm.max_map_count` is 65,530).
+//! Slices that were handed out keep their mapping alive beyond that; they never keep a descriptor.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+
+use bytes::Bytes;
+
+use crate::disk::{Disk, DiskFile, Mapping, Open};
+use crate::error::StorageError;
+use crate::segment::files::{FileKind, Files};
+
+/// Record files kept open when nobody says otherwise: one descriptor and at most one mapping each.
+const OPEN_FILES_MAX: usize = 16_384;
+
+/// The disk and the open files of one broker. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    disk: Arc<dyn Disk>,
+    open: Arc<OpenFiles>,
+}
+
+impl Store {
+    #[must_use]
+    pub fn new(disk: Arc<dyn Disk>) -> Store {
+        Store::with_open_files(disk, OPEN_FILES_MAX)
+    }
+
+    /// `limit`: how many record files may be open at a time, at least 16. Descriptors for index and checkpoint files
+    /// are needed for moments only.
+    #[must_use]
+    pub fn with_open_files(disk: Arc<dyn Disk>, limit: usize) -> Store {
+        let limit = limit.max(16);
+        let open = OpenFiles { limit, clock: AtomicU64::new(0), handles: Mutex::new(Vec::new()) };
+        Store { disk, open: Arc::new(open) }
+    }
+
+    #[must_use]
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    pub(crate) fn handle(&self, files: Arc<Files>) -> Arc<Handle> {
+        Arc::new(Handle {
+            files,
+            open: self.open.clone(),
+            used: AtomicU64::new(0),
+            state: RwLock::new(Opened::default()),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct OpenFiles {
+    limit: usize,
+    /// Counts uses; a handle remembers its last.
+    clock: AtomicU64,
+    handles: Mutex<Vec<Weak<Handle>>>,
+}
+
+impl OpenFiles {
+    /// Remembers a file that was just opened; lets go of those unused for longest when there are too many.
+    fn opened(&self, handle: &Arc<Handle>) {
+        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        handles.push(Arc::downgrade(handle));
+        if handles.len() <= self.limit {
+            return;
+        }
+        let mut alive: Vec<Arc<Handle>> = handles.iter().filter_map(Weak::upgrade).collect();
+        alive.sort_by_key(|handle| handle.used.load(Ordering::Relaxed));
+        // An eighth at once, so that the sorting is paid for by many opens.
+        let surplus = alive.len().saturating_sub(self.limit - self.limit / 8);
+        let (old, young) = alive.split_at(surplus);
+        let busy = old.iter().filter(|handle| !handle.try_close());
+        *handles = busy.chain(young).map(Arc::downgrade).collect();
+    }
+}
+
+/// The record file of one segment, open or not.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    files: Arc<Files>,
+    open: Arc<OpenFiles>,
+    used: AtomicU64,
+    state: RwLock<Opened>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Opened {
+    file: Option<Arc<dyn DiskFile>>,
+    view: Option<View>,
+    /// Mappings let go of while slices of them were alive.
+    retired: Vec<Weak<Mapping>>,
+}
+
+#[derive(Debug)]
+struct View {
+    mapping: Arc<Mapping>,
+    /// The whole mapping; only parts below the segment's size are ever handed out.
+    bytes: Bytes,
+}
+
+/// Lets `Bytes` own a mapping that truncation can still reach.
+struct Owner(Arc<Mapping>);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref().as_ref()
+    }
+}
+
+impl Handle {
+    /// The open file, for reading and writing.
+    pub(crate) fn file(self: &Arc<Self>) -> Result<Arc<dyn DiskFile>, StorageError> {
+        self.touch();
+        if let Some(file) = &self.read().file {
+            return Ok(file.clone());
+        }
+        let mut state = self.write();
+        self.open_in(&mut state)
+    }
+
+    fn open_in(self: &Arc<Self>, state: &mut Opened) -> Result<Arc<dyn DiskFile>, StorageError> {
+        if let Some(file) = &state.file {
+            return Ok(file.clone());
+        }
+        let path = self.files.path(FileKind::Records);
+        let file = self.files.disk().open(&path, Open::Write).map_err(StorageError::io("open", &path))?;
+        state.file = Some(file.clone());
+        self.open.opened(self);
+        Ok(file)
+    }
+
+    /// Bytes `from..upto` of the file, not copied. The caller makes sure that the file reaches `upto`, and that nothing
+    /// is cut meanwhile.
+    ///
+    /// A new mapping is made for at least `reserve` bytes, so that a growing file needs only one.
+    pub(crate) fn slice(
+        self: &Arc<Self>,
+        from: usize,
+        upto: usize,
+        reserve: u64,
+    ) -> Result<Bytes, StorageError> {
+        self.touch();
+        if let Some(view) = self.read().view.as_ref().filter(|view| view.bytes.len() >= upto) {
+            return Ok(view.bytes.slice(from..upto));
+        }
+        let mut state = self.write();
+        let file = self.open_in(&mut state)?;
+        let path = || self.files.path(FileKind::Records);
+        let mapping =
+            file.map(reserve.max(upto as u64)).map_err(|error| StorageError::io("map", &path())(error))?;
+        let mapping = Arc::new(mapping);
+        let bytes = Bytes::from_owner(Owner(mapping.clone()));
+        let slice = bytes.slice(from..upto);
+        state.retire();
+        state.view = Some(View { mapping, bytes });
+        Ok(slice)
+    }
+
+    /// Keeps everybody else out, for cutting the file.
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Opened> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Opened> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets go of descriptor and mapping; the next use brings them back.
+    pub(crate) fn close(&self) {
+        let mut state = self.write();
+        state.retire();
+        state.file = None;
+    }
+
+    /// False where somebody is using it right now.
+    fn try_close(&self) -> bool {
+        let Ok(mut state) = self.state.try_write() else { return false };
+        state.retire();
+        state.file = None;
+        true
+    }
+
+    fn touch(&self) {
+        self.used.store(self.open.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+impl Opened {
+    /// Makes sure that slices handed out of `from..upto` survive the file being cut to `from`.
+    ///
+    /// This is the rule of truncation: nobody waits for slices on their way to a socket; what they show is detached
+    /// from the file first. On `Err` nothing may be cut.
+    pub(crate) fn detach(&mut self, from: usize, upto: usize) -> io::Result<()> {
+        self.retire();
+        for mapping in self.retired.iter().filter_map(Weak::upgrade) {
+            mapping.keep(from, upto)?;
+        }
+        Ok(())
+    }
+
+    fn retire(&mut self) {
+        self.retired.retain(|mapping| mapping.strong_count() > 0);
+        if let Some(view) = self.view.take() {
+            let mapping = Arc::downgrade(&view.mapping);
+            drop(view);
+            if mapping.strong_count() > 0 {
+                self.retired.push(mapping);
+            }
+        }
+    }
+}
