@@ -4,5 +4,8 @@
 //! of `/controller_epoch`. This room knows no log and no socket of a Kafka client; what the controller decides lives in
 //! `coordinator::cluster`.
 
+pub(crate) mod client;
+pub(crate) mod identity;
 pub(crate) mod metadata;
+pub(crate) mod registration;
 pub(crate) mod znodes;

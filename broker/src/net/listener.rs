@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -14,7 +15,7 @@ use tracing::{debug, warn};
 use crate::handlers::Peer;
 use crate::house::House;
 use crate::net::connection::{self, ConnectionSettings};
-use crate::net::limits::{Admission, ConnectionLimits};
+use crate::net::limits::{self, Admission, ConnectionLimits};
 
 /// Pause after a failed accept (out of file descriptors), so that it does not spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -36,6 +37,8 @@ pub(crate) struct Listener {
     name: Arc<str>,
     socket: TcpListener,
     settings: SocketSettings,
+    /// `listener.name.NAME.max.connections`.
+    limit: Option<Arc<Semaphore>>,
 }
 
 impl Listener {
@@ -46,7 +49,13 @@ impl Listener {
             socket.set_recv_buffer_size(u32::try_from(size).unwrap_or(u32::MAX))?;
         }
         socket.bind(address)?;
-        Ok(Listener { name: name.into(), socket: socket.listen(settings.backlog)?, settings })
+        Ok(Listener { name: name.into(), socket: socket.listen(settings.backlog)?, settings, limit: None })
+    }
+
+    /// At most so many connections through this listener; further ones wait to be accepted.
+    pub(crate) fn limited_to(mut self, connections: Option<usize>) -> Listener {
+        self.limit = connections.map(limits::semaphore);
+        self
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -90,7 +99,7 @@ impl Listener {
         &self,
         limits: &ConnectionLimits,
     ) -> io::Result<Option<(TcpStream, SocketAddr, Admission)>> {
-        let room = limits.room().await;
+        let room = limits.room(self.limit.as_ref()).await;
         let (stream, address) = self.socket.accept().await?;
         let Some(admission) = limits.admit(address.ip(), room) else {
             debug!(client = %address, "connection refused: its address has as many as max.connections.per.ip allows");
