@@ -3,6 +3,7 @@
 //! The order of synonyms is the order of precedence; passwords never leave.
 
 use super::BrokerConfig;
+use super::dynamic::dynamic_only;
 use super::key::{Key, Update, Visibility};
 use super::layers::{listener_key, synonyms};
 use super::properties::Properties;
@@ -46,13 +47,13 @@ pub(crate) struct Synonym {
     pub(crate) source: Source,
 }
 
-/// The row of a key, also where it is given for one listener.
+/// The row of a key, also where it is only dynamic or given for one listener.
 fn row(name: &str) -> Option<&'static Key> {
     let of_listener = || {
         let (_, base) = listener_key(name)?;
         table::find(base).or_else(|| table::find(base.split_once('.')?.1))
     };
-    table::find(name).or_else(of_listener)
+    table::find(name).or_else(|| dynamic_only(name)).or_else(of_listener)
 }
 
 fn is_sensitive(row: Option<&Key>) -> bool {

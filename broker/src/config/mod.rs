@@ -7,6 +7,7 @@
 mod checks;
 pub(crate) mod coordinates;
 pub(crate) mod describe;
+pub(crate) mod dynamic;
 pub(crate) mod findings;
 pub(crate) mod key;
 pub(crate) mod layers;

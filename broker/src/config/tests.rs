@@ -7,6 +7,7 @@ use storage::batch::TargetCompression;
 
 use super::coordinates::Coordination;
 use super::describe::{Described, Source};
+use super::dynamic::Level;
 use super::layers::Layers;
 use super::*;
 
@@ -267,4 +268,47 @@ fn dynamic_layers_win_over_the_file_and_over_synonyms() {
     let ms = one(config.describe_broker(), "log.retention.ms");
     assert_eq!(ms.source, Source::DynamicCluster);
     assert_eq!(one(config.describe_cluster(), "log.retention.ms").value.as_deref(), Some("7"));
+}
+
+#[test]
+fn a_change_of_a_running_broker_is_checked_in_kafkas_words() {
+    let config = config("");
+    let told = |level, text: &str| {
+        config.with_change(level, &properties(text)).map(drop).expect_err(text).to_string()
+    };
+    assert_eq!(told(Level::Broker, "log.dirs=/x"), "Cannot update these configs dynamically: Set(log.dirs)");
+    assert_eq!(
+        told(Level::Broker, "ssl.keystore.location=/x"),
+        "These security configs can be dynamically updated only per-listener using the listener prefix: \
+         HashSet(ssl.keystore.location)"
+    );
+    assert_eq!(
+        told(Level::Cluster, "listeners=PLAINTEXT://:1"),
+        "Cannot update these configs at default cluster level, broker id must be specified: Set(listeners)"
+    );
+    assert_eq!(
+        told(Level::Broker, "leader.replication.throttled.rate=-1"),
+        "Invalid value -1 for configuration leader.replication.throttled.rate: Value must be at least 0"
+    );
+    assert_eq!(
+        told(Level::Broker, "listener.name.a.max.connections=x"),
+        "Invalid value x for configuration max.connections: Not a number of type INT"
+    );
+    assert!(told(Level::Broker, "listener.name.a.ssl.keystore.location=/x").contains("is not supported"));
+    let changed =
+        config.with_change(Level::Cluster, &properties("log.retention.ms=7\nmy.key=1")).expect("taken");
+    assert_eq!(changed.topics.defaults.log.retention_ms, Some(7));
+}
+
+#[test]
+fn a_bad_value_in_zookeeper_costs_only_itself() {
+    let cluster = properties("log.retention.ms=x\nlog.segment.bytes=100\nbroker.id=3");
+    let broker = properties("log.segment.bytes=200\nmin.insync.replicas=2");
+    let (config, told) = config("").with_stored(&cluster, &broker);
+    assert_eq!(config.topics.defaults.log.segment_bytes, 200);
+    assert_eq!(config.topics.defaults.min_insync_replicas, 2);
+    assert_eq!(told.len(), 2, "{told:?}");
+    let (config, _) = config.with_stored(&cluster, &Properties::new());
+    assert_eq!(config.topics.defaults.log.segment_bytes, 100);
+    assert_eq!(config.topics.defaults.min_insync_replicas, 1);
 }
