@@ -5,13 +5,15 @@
 use std::collections::BTreeMap;
 
 use super::Network;
+use super::dynamic::dynamic_only;
 use super::findings::{Refusal, Warning};
-use super::key::{Key, Kind, Treatment, Visibility};
+use super::key::{Key, Kind, Rule, Treatment, Visibility};
 use super::layers::listener_key;
 use super::listeners::{Listener, SecurityProtocol, is_host};
 use super::settings::Settings;
 use super::table;
 use super::value::{Password, Value};
+use super::version::KafkaVersion;
 
 /// Values that Kafka takes and this broker does not.
 pub(super) fn unsupported(settings: &Settings) -> Vec<Refusal> {
@@ -23,7 +25,8 @@ pub(super) fn unsupported(settings: &Settings) -> Vec<Refusal> {
             Treatment::Only(others, why) => (others, why),
         };
         let value = settings.value(key.name);
-        if !means_default(key, value) && !others.iter().any(|other| key.parse(other).as_ref() == Ok(value)) {
+        let allowed = |other: &&str| key.parse(other).is_ok_and(|other| same(key, &other, value));
+        if !means_default(key, value) && !others.iter().any(allowed) {
             refusals.push(unsupported_value(key, value, why));
         }
     }
@@ -37,6 +40,16 @@ pub(super) fn unsupported(settings: &Settings) -> Vec<Refusal> {
         });
     }
     refusals
+}
+
+/// `3.9`, `3.9.1` and `3.9-IV0` are one version.
+fn same(key: &Key, one: &Value, other: &Value) -> bool {
+    match (key.rule, one, other) {
+        (Rule::KafkaVersion, Value::Text(one), Value::Text(other)) => {
+            KafkaVersion::parse(one) == KafkaVersion::parse(other)
+        }
+        _ => one == other,
+    }
 }
 
 /// An empty list or text is as good as none.
@@ -106,7 +119,7 @@ pub(super) fn warnings(settings: &Settings) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for name in settings.given().keys() {
         let base = listener_key(name).map_or(name.as_str(), |(_, base)| base);
-        match table::find(base).map(|key| key.treatment) {
+        match table::find(base).or_else(|| dynamic_only(base)).map(|key| key.treatment) {
             Some(Treatment::NoEffect(why)) => without_effect.entry(why).or_default().push(name.clone()),
             Some(_) => {}
             None => {

@@ -129,7 +129,9 @@ fn a_harmless_spelling_of_the_default_is_taken() {
     config(
         "authorizer.class.name=\nssl.client.auth=none\nsasl.enabled.mechanisms=GSSAPI\nssl.keystore.location=",
     );
-    config("metric.reporters=org.apache.kafka.common.metrics.JmxReporter\ninter.broker.protocol.version=3.9");
+    config(
+        "metric.reporters=org.apache.kafka.common.metrics.JmxReporter\ninter.broker.protocol.version=3.9.1",
+    );
     config(
         "principal.builder.class=org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder",
     );
