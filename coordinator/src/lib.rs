@@ -8,3 +8,4 @@ pub mod groups;
 pub mod machine;
 pub mod time;
 mod wire;
+pub mod znodes;
