@@ -13,6 +13,7 @@ mod handlers;
 mod house;
 mod net;
 mod telemetry;
+mod zookeeper;
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -114,7 +114,12 @@ impl Rejection {
 
 impl ZnodeTree {
     /// Judges a write of `session`, whose connection holds `identities`, against the tree as it is.
-    pub fn decide(&self, session: SessionId, identities: &[Identity], write: Write) -> Result<Change, Rejection> {
+    pub fn decide(
+        &self,
+        session: SessionId,
+        identities: &[Identity],
+        write: Write,
+    ) -> Result<Change, Rejection> {
         let mut draft = Draft { tree: self, session, identities, changed: BTreeMap::new() };
         let Write::Multi(writes) = write else {
             return draft.decide(write).map_err(Rejection::Single);
@@ -138,7 +143,8 @@ impl ZnodeTree {
     /// The sweep's deletion of a container, if it is still abandoned.
     pub fn decide_sweep(&self, path: &str) -> Option<Change> {
         let node = self.node(path)?;
-        (node.owner == CONTAINER && node.children.is_empty()).then(|| Change::Delete { path: path.to_owned() })
+        (node.owner == CONTAINER && node.children.is_empty())
+            .then(|| Change::Delete { path: path.to_owned() })
     }
 }
 
@@ -167,7 +173,9 @@ impl Draft<'_> {
             return Err(Refusal::UnknownSession);
         }
         match write {
-            Write::Create { path, data, acl, mode, container } => self.create(path, data, &acl, mode, container),
+            Write::Create { path, data, acl, mode, container } => {
+                self.create(path, data, &acl, mode, container)
+            }
             Write::CreateTtl { mode: Some(mode) } if mode.is_ttl() => Err(Refusal::Unimplemented),
             Write::CreateTtl { .. } => Err(Refusal::BadArguments),
             Write::Delete { path, version } => self.delete(path, version),

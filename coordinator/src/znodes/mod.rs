@@ -16,7 +16,7 @@ mod tree;
 mod txn;
 mod watches;
 
-pub use acl::{Acl, AclList, Identity, ProposedAcl, perms, permits};
+pub use acl::{Acl, AclList, Identity, ProposedAcl, permits, perms};
 pub use codec::{DecodeError, decode_txn, encode_txn};
 pub use decide::{CreateMode, Rejection, Write};
 pub use expiry::Expiry;
@@ -26,4 +26,3 @@ pub use refusal::Refusal;
 pub use tree::{Applied, Misfit, Notice, Outcome, Session, ZnodeTree};
 pub use txn::{Change, Lifetime, SessionId, Txn, Zxid};
 pub use watches::{Event, EventKind, WatchKind, WatchMode, WatcherId, Watches};
-

@@ -81,10 +81,7 @@ impl Node {
             cversion: self.creations.wrapping_mul(2).wrapping_sub(num_children),
             aversion: self.aversion,
             ephemeral_owner: self.owner,
-            data_length: self
-                .data
-                .as_ref()
-                .map_or(0, |data| i32::try_from(data.len()).unwrap_or(i32::MAX)),
+            data_length: self.data.as_ref().map_or(0, |data| i32::try_from(data.len()).unwrap_or(i32::MAX)),
             num_children,
             pzxid: self.pzxid.0,
         }

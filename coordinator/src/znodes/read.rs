@@ -87,21 +87,21 @@ impl ZnodeTree {
         let mut missed = |kind, path: &str| events.push(Event { kind, path: path.to_owned() });
         for path in &request.data {
             match self.node(path) {
-                None => missed(EventKind::NodeDeleted, path),
-                Some(node) if node.mzxid > request.since => missed(EventKind::NodeDataChanged, path),
+                None => missed(EventKind::Deleted, path),
+                Some(node) if node.mzxid > request.since => missed(EventKind::DataChanged, path),
                 Some(_) => watches.watch_data(watcher, path, WatchMode::Once)?,
             }
         }
         for path in &request.exist {
             match self.node(path) {
-                Some(_) => missed(EventKind::NodeCreated, path),
+                Some(_) => missed(EventKind::Created, path),
                 None => watches.watch_data(watcher, path, WatchMode::Once)?,
             }
         }
         for path in &request.child {
             match self.node(path) {
-                None => missed(EventKind::NodeDeleted, path),
-                Some(node) if node.pzxid > request.since => missed(EventKind::NodeChildrenChanged, path),
+                None => missed(EventKind::Deleted, path),
+                Some(node) if node.pzxid > request.since => missed(EventKind::ChildrenChanged, path),
                 Some(_) => watches.watch_children(watcher, path, WatchMode::Once)?,
             }
         }

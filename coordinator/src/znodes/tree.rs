@@ -168,12 +168,16 @@ impl ZnodeTree {
         Ok(Applied { outcome, notices })
     }
 
-    fn apply_one(&mut self, txn: &Txn, change: &Change, notices: &mut Vec<Notice>) -> Result<Outcome, Misfit> {
+    fn apply_one(
+        &mut self,
+        txn: &Txn,
+        change: &Change,
+        notices: &mut Vec<Notice>,
+    ) -> Result<Outcome, Misfit> {
         let misfit = |path: &str| Misfit::Path { zxid: txn.zxid.0, path: path.to_owned() };
         match change {
             Change::OpenSession { timeout_ms, password } => {
-                self.sessions
-                    .insert(txn.session, Session { timeout_ms: *timeout_ms, password: *password });
+                self.sessions.insert(txn.session, Session { timeout_ms: *timeout_ms, password: *password });
                 Ok(Outcome::Done)
             }
             Change::CloseSession => {

@@ -16,10 +16,10 @@ pub struct WatcherId(pub u64);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
-    NodeCreated,
-    NodeDeleted,
-    NodeDataChanged,
-    NodeChildrenChanged,
+    Created,
+    Deleted,
+    DataChanged,
+    ChildrenChanged,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,18 +105,18 @@ impl Watches {
         for notice in notices {
             match notice {
                 Notice::Created { path, acl } => {
-                    tell(&self.data.fire(path, true), EventKind::NodeCreated, path, acl);
+                    tell(&self.data.fire(path, true), EventKind::Created, path, acl);
                 }
                 Notice::DataChanged { path, acl } => {
-                    tell(&self.data.fire(path, true), EventKind::NodeDataChanged, path, acl);
+                    tell(&self.data.fire(path, true), EventKind::DataChanged, path, acl);
                 }
                 Notice::ChildrenChanged { path, acl } => {
-                    tell(&self.children.fire(path, false), EventKind::NodeChildrenChanged, path, acl);
+                    tell(&self.children.fire(path, false), EventKind::ChildrenChanged, path, acl);
                 }
                 Notice::Deleted { path, acl } => {
                     let mut watchers = self.data.fire(path, true);
                     watchers.append(&mut self.children.fire(path, true));
-                    tell(&watchers, EventKind::NodeDeleted, path, acl);
+                    tell(&watchers, EventKind::Deleted, path, acl);
                 }
             }
         }

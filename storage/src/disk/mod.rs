@@ -85,7 +85,7 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
 }
 
 /// Fills as much of `buffer` as the file has from `position`; returns how much that is.
-pub(crate) fn read_up_to(file: &dyn DiskFile, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+pub fn read_up_to(file: &dyn DiskFile, buffer: &mut [u8], position: u64) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, position + filled as u64) {
@@ -99,11 +99,7 @@ pub(crate) fn read_up_to(file: &dyn DiskFile, buffer: &mut [u8], position: u64) 
 }
 
 /// Writes all slices one after another from `position`. On `Err` an unknown part of them has been written.
-pub(crate) fn write_all(
-    file: &dyn DiskFile,
-    mut slices: &mut [IoSlice<'_>],
-    mut position: u64,
-) -> io::Result<()> {
+pub fn write_all(file: &dyn DiskFile, mut slices: &mut [IoSlice<'_>], mut position: u64) -> io::Result<()> {
     IoSlice::advance_slices(&mut slices, 0);
     while !slices.is_empty() {
         match file.write_at(slices, position) {
@@ -120,7 +116,7 @@ pub(crate) fn write_all(
 }
 
 /// Reads a whole small file. More than `limit` bytes are an error, so that a damaged directory cannot fill memory.
-pub(crate) fn read_file(disk: &dyn Disk, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+pub fn read_file(disk: &dyn Disk, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = disk.open(path, Open::Read)?;
     let length = file.size()?;
     if length > limit {
@@ -137,7 +133,7 @@ pub(crate) fn read_file(disk: &dyn Disk, path: &Path, limit: u64) -> io::Result<
 
 /// Replaces `path` by `content` so that a crash leaves either the old or the new file: `path.tmp` is written and
 /// synced, renamed, and the directory synced. On `Err` the old file is still there.
-pub(crate) fn replace_file(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<()> {
+pub fn replace_file(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = Path::new(&temporary);
