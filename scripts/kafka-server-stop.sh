@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Stops the brokers of this machine that run under this user, as Apache Kafka's script of this name does: SIGTERM,
-# then it returns without waiting. Only processes of the binary `broker` with a configuration file are meant.
+# then it returns without waiting. A process counts by its name, `broker`.
 #
 #   scripts/kafka-server-stop.sh            every broker of this user
 #   scripts/kafka-server-stop.sh --wait     and return when they are gone
@@ -32,7 +32,6 @@ running() {
     if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = broker ]; then echo "$pid"; fi
     return
   fi
-  # `broker check` and other subcommands end by themselves.
   pgrep -u "$(id -u)" -x broker || true
 }
 

@@ -114,6 +114,16 @@ const REMOVED: [(&str, &str); 7] = [
     ("zookeeper.sync.time.ms", "it went in Kafka 3.0, and nothing took its place"),
 ];
 
+/// Where Kafka took a key away, what to write instead; else the key that was probably meant.
+fn advice(name: &str) -> Option<String> {
+    if let Some((_, advice)) = REMOVED.iter().find(|(removed, _)| *removed == name) {
+        return Some((*advice).to_owned());
+    }
+    let close = |key: &Key| strsim::osa_distance(key.name, name);
+    let nearest = table::all().min_by_key(|key| close(key)).filter(|key| close(key) <= 2)?;
+    Some(format!("is {} meant?", nearest.name))
+}
+
 pub(super) fn warnings(settings: &Settings) -> Vec<Warning> {
     let mut without_effect: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
     let mut warnings = Vec::new();
@@ -123,8 +133,7 @@ pub(super) fn warnings(settings: &Settings) -> Vec<Warning> {
             Some(Treatment::NoEffect(why)) => without_effect.entry(why).or_default().push(name.clone()),
             Some(_) => {}
             None => {
-                let advice = REMOVED.iter().find(|(removed, _)| removed == name).map(|(_, advice)| *advice);
-                warnings.push(Warning::Unknown { key: name.clone(), advice });
+                warnings.push(Warning::Unknown { key: name.clone(), advice: advice(name) });
             }
         }
     }

@@ -39,7 +39,7 @@ pub(crate) enum Warning {
     },
     Unknown {
         key: String,
-        advice: Option<&'static str>,
+        advice: Option<String>,
     },
     /// A sentence on its own.
     Note(String),
@@ -50,7 +50,7 @@ impl fmt::Display for Warning {
         match self {
             Warning::NoEffect { keys, why } => write!(f, "{}: without effect, {why}", keys.join(", ")),
             Warning::Unknown { key, advice } => {
-                let advice = advice.unwrap_or("Kafka 3.9 does not know it either");
+                let advice = advice.as_deref().unwrap_or("Kafka 3.9 does not know it either");
                 write!(f, "{key}: unknown key, its value is ignored; {advice}")
             }
             Warning::Note(note) => f.write_str(note),

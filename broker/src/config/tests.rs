@@ -139,6 +139,10 @@ fn a_harmless_spelling_of_the_default_is_taken() {
 
 #[test]
 fn unknown_keys_and_keys_without_effect_are_warned_of_once_each() {
+    assert_eq!(
+        warned("num.partition=3"),
+        ["num.partition: unknown key, its value is ignored; is num.partitions meant?"]
+    );
     let warned = warned("port=9093\nmy.key=1\nnum.io.threads=8\nbackground.threads=9");
     assert_eq!(
         warned,
