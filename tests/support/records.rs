@@ -6,6 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+/// Key or value of a record; `None` is null.
+pub(crate) type Field = Option<Vec<u8>>;
+
 /// A record batch of magic 2 with every header field open to change.
 #[derive(Clone, Debug)]
 pub(crate) struct Batch {
@@ -27,7 +30,7 @@ pub(crate) struct Batch {
     pub(crate) base_sequence: i32,
     /// `None`: the true count.
     pub(crate) count: Option<i32>,
-    pub(crate) records: Vec<(Option<Vec<u8>>, Option<Vec<u8>>)>,
+    pub(crate) records: Vec<(Field, Field)>,
     /// Stands for the encoded records, for instance compressed ones.
     pub(crate) payload: Option<Vec<u8>>,
 }
@@ -54,7 +57,7 @@ impl Batch {
     }
 
     /// The same batch as an idempotent producer's.
-    pub(crate) fn from_producer(mut self, id: i64, epoch: i16, sequence: i32) -> Batch {
+    pub(crate) fn by_producer(mut self, id: i64, epoch: i16, sequence: i32) -> Batch {
         (self.producer_id, self.producer_epoch, self.base_sequence) = (id, epoch, sequence);
         self
     }
