@@ -1,5 +1,69 @@
 //! Everything a handler may reach, in one place.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use kafka_protocol::messages::{
+    LeaderAndIsrRequest, LeaderAndIsrResponse, StopReplicaRequest, StopReplicaResponse,
+    UpdateMetadataRequest, UpdateMetadataResponse,
+};
+use storage::types::BrokerId;
+use tokio::task::spawn_blocking;
+
+use crate::cluster::metadata::MetadataCache;
+use crate::config::BrokerConfig;
+use crate::partition::{Partitions, RoleChange};
+
+/// Broker epoch in requests from controllers that do not know it (`AbstractControlRequest.UNKNOWN_BROKER_EPOCH`).
+const UNKNOWN_BROKER_EPOCH: i64 = -1;
+
 /// The rooms of a running broker.
-#[derive(Debug, Default)]
-pub(crate) struct House {}
+pub(crate) struct House {
+    pub(crate) me: BrokerId,
+    pub(crate) cluster_id: Arc<str>,
+    pub(crate) config: Arc<BrokerConfig>,
+    pub(crate) metadata: MetadataCache,
+    pub(crate) partitions: Arc<Partitions>,
+    /// czxid of this broker's registration, the newest one.
+    broker_epoch: AtomicI64,
+}
+
+impl House {
+    /// Whether a controller's request was meant for an earlier life of this broker (KIP-380).
+    pub(crate) fn is_stale(&self, broker_epoch: i64) -> bool {
+        broker_epoch != UNKNOWN_BROKER_EPOCH && broker_epoch < self.broker_epoch.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn broker_epoch(&self) -> i64 {
+        self.broker_epoch.load(Ordering::Acquire)
+    }
+
+    /// The broker registered (again).
+    pub(crate) fn set_broker_epoch(&self, epoch: i64) {
+        self.broker_epoch.store(epoch, Ordering::Release);
+    }
+
+    pub(crate) async fn leader_and_isr(&self, request: LeaderAndIsrRequest) -> LeaderAndIsrResponse {
+        let partitions = Arc::clone(&self.partitions);
+        let done = spawn_blocking(move || partitions.leader_and_isr(&request)).await;
+        let (response, changes) = done.expect("roles are taken without panicking");
+        self.follow_roles(&changes);
+        response
+    }
+
+    pub(crate) async fn stop_replica(&self, request: StopReplicaRequest) -> StopReplicaResponse {
+        let partitions = Arc::clone(&self.partitions);
+        let done = spawn_blocking(move || partitions.stop_replica(&request)).await;
+        let (response, changes) = done.expect("replicas are stopped without panicking");
+        self.follow_roles(&changes);
+        response
+    }
+
+    pub(crate) async fn update_metadata(&self, request: UpdateMetadataRequest) -> UpdateMetadataResponse {
+        self.metadata.update(&request);
+        UpdateMetadataResponse::default()
+    }
+
+    /// Internal topics have rooms of their own that go where the leader is.
+    fn follow_roles(&self, _: &[RoleChange]) {}
+}

@@ -7,11 +7,14 @@
 
 mod args;
 mod check;
+mod clock;
 mod cluster;
 mod config;
+mod errors;
 mod handlers;
 mod house;
 mod net;
+mod partition;
 mod telemetry;
 mod zookeeper;
 

@@ -22,6 +22,14 @@ pub enum StorageError {
         "the log in {path} refuses writes because an earlier fsync failed; restart the broker to recover it from disk"
     )]
     Poisoned { path: PathBuf },
+    #[error("the log in {path} is closed because the broker is stopping")]
+    Closed { path: PathBuf },
+    #[error(
+        "{partition} lies in two log directories, {first} and {second}; keep the one with the newer data"
+    )]
+    Duplicate { partition: TopicPartition, first: PathBuf, second: PathBuf },
+    #[error("no log directory is in service; repair a disk named in log.dirs and restart the broker")]
+    NoDirectory,
     #[error("{path} is in use by another broker process; stop it or give this one another log.dirs")]
     Locked { path: PathBuf },
     #[error(

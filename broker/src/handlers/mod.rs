@@ -13,6 +13,10 @@ use crate::house::House;
 use crate::net::reply::{EncodeError, IntoReply, Reply};
 
 mod api_versions;
+mod leader_and_isr;
+mod produce;
+mod stop_replica;
+mod update_metadata;
 
 /// Who asks, and how: what a handler may know of the connection and the request's header.
 #[derive(Clone, Debug)]
@@ -72,6 +76,10 @@ macro_rules! apis {
 }
 
 apis! {
+    Produce => produce::handle, versions 0..=11;
+    LeaderAndIsr => leader_and_isr::handle, versions 0..=7;
+    StopReplica => stop_replica::handle, versions 0..=4;
+    UpdateMetadata => update_metadata::handle, versions 0..=8;
     ApiVersions => api_versions::handle, versions 0..=4;
 }
 

@@ -4,6 +4,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod frames;
+pub(crate) mod front;
 pub(crate) mod limits;
 pub(crate) mod listener;
 pub(crate) mod reply;

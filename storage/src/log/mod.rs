@@ -70,6 +70,7 @@ pub struct Log {
     topic_id: Option<TopicId>,
     /// Files waiting for `file.delete.delay.ms`, soonest first.
     doomed: VecDeque<Doomed>,
+    closed: bool,
 }
 
 impl Log {
@@ -131,6 +132,7 @@ impl Log {
             producers: loaded.producers,
             topic_id: None,
             doomed: VecDeque::new(),
+            closed: false,
         };
         log.publish_first_unstable();
         log
@@ -311,8 +313,8 @@ impl Log {
     /// Flushes and closes: indexes get their final length, a producer snapshot is written. Yields the recovery point,
     /// which is the end.
     ///
-    /// Readers stay usable. On `Err` the next open must not believe in a clean stop.
-    pub fn close(mut self) -> Result<Offset, StorageError> {
+    /// Readers stay usable, writes are refused from then on. On `Err` the next open must not believe in a clean stop.
+    pub fn close(&mut self) -> Result<Offset, StorageError> {
         self.check_writable()?;
         self.flush().run()?;
         let disk = self.store.disk().clone();
@@ -320,6 +322,7 @@ impl Log {
         for segment in self.shared.segments() {
             segment.close()?;
         }
+        self.closed = true;
         Ok(self.recovery_point())
     }
 
@@ -331,6 +334,9 @@ impl Log {
     fn check_writable(&self) -> Result<(), StorageError> {
         if self.shared.poisoned.load(Ordering::Acquire) {
             return Err(StorageError::Poisoned { path: self.folder() });
+        }
+        if self.closed {
+            return Err(StorageError::Closed { path: self.folder() });
         }
         Ok(())
     }

@@ -1,0 +1,122 @@
+//! Questions about a partition's log that read no records for the client: offsets by time and by epoch, sizes, and
+//! moving the log's start.
+
+use kafka_protocol::error::ResponseError;
+use storage::types::{LeaderEpoch, Offset, TimestampMs};
+
+use crate::errors::WireError;
+use crate::partition::Partition;
+use crate::partition::reading::Isolation;
+
+/// Which offset is asked for (ListOffsets, KIP-79, KIP-734).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// Where a reader of the given isolation would wait for the next record.
+    Latest,
+    Earliest,
+    /// The record with the largest timestamp.
+    MaxTimestamp,
+    /// The first record at or after a time.
+    At(TimestampMs),
+}
+
+/// An offset that was asked for. `timestamp` is `NONE` for the two ends of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) offset: Offset,
+    pub(crate) timestamp: TimestampMs,
+    pub(crate) leader_epoch: LeaderEpoch,
+}
+
+/// Where an epoch ended (KIP-101). `LeaderEpoch::NONE` and `Offset::NONE` where it is unknown here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EpochEnd {
+    pub(crate) epoch: LeaderEpoch,
+    pub(crate) end: Offset,
+}
+
+impl Partition {
+    /// `Ok(None)` where no record that the reader may see fits.
+    pub(crate) fn find_offset(
+        &self,
+        lookup: Lookup,
+        isolation: Isolation,
+        current_leader_epoch: LeaderEpoch,
+        leader_only: bool,
+    ) -> Result<Option<Found>, ResponseError> {
+        let inner = self.lock();
+        inner.check_epoch(current_leader_epoch, leader_only)?;
+        let limit = inner.limit(isolation);
+        let end = |offset, leader_epoch| Found { offset, timestamp: TimestampMs::NONE, leader_epoch };
+        if lookup == Lookup::Earliest {
+            let start = inner.log.start();
+            let epoch = inner.log.epochs().of(start).unwrap_or(LeaderEpoch::NONE);
+            return Ok(Some(end(start, epoch)));
+        }
+        let lagging = isolation != Isolation::LogEnd && inner.watermark_lags();
+        if lookup == Lookup::Latest {
+            let latest = end(limit, inner.leader_epoch());
+            return if lagging { Err(ResponseError::OffsetNotAvailable) } else { Ok(Some(latest)) };
+        }
+        let reader = inner.log.reader();
+        drop(inner);
+        let found = match lookup {
+            Lookup::At(timestamp) => reader.offset_for_timestamp(timestamp),
+            _ => reader.offset_of_max_timestamp(),
+        };
+        let found = found.map_err(|error| error.wire())?.filter(|found| found.offset < limit);
+        match found {
+            None if lagging => Err(ResponseError::OffsetNotAvailable),
+            found => Ok(found.map(|found| Found {
+                offset: found.offset,
+                timestamp: found.timestamp,
+                leader_epoch: found.leader_epoch,
+            })),
+        }
+    }
+
+    pub(crate) fn end_of_epoch(
+        &self,
+        epoch: LeaderEpoch,
+        current_leader_epoch: LeaderEpoch,
+        leader_only: bool,
+    ) -> Result<EpochEnd, ResponseError> {
+        let inner = self.lock();
+        inner.check_epoch(current_leader_epoch, leader_only)?;
+        let known = inner.log.end_offset_for(epoch);
+        let (epoch, end) = known.unwrap_or((LeaderEpoch::NONE, Offset::NONE));
+        Ok(EpochEnd { epoch, end })
+    }
+
+    /// Makes everything before `offset` unreadable (DeleteRecords) and returns the log's new start, the low watermark
+    /// of a partition whose only replica this is. `None` asks for the high watermark.
+    pub(crate) fn delete_records(&self, offset: Option<Offset>) -> Result<Offset, ResponseError> {
+        if self.config().log.cleanup.compact && !self.config().log.cleanup.delete {
+            return Err(ResponseError::PolicyViolation);
+        }
+        let mut inner = self.lock();
+        inner.check_epoch(LeaderEpoch::NONE, true)?;
+        let offset = offset.unwrap_or(inner.log.high_watermark());
+        if offset < Offset::ZERO {
+            return Err(ResponseError::OffsetOutOfRange);
+        }
+        inner.log.delete_records(offset).map_err(|error| error.wire())
+    }
+
+    pub(crate) fn high_watermark(&self) -> Offset {
+        self.lock().log.high_watermark()
+    }
+
+    pub(crate) fn start_offset(&self) -> Offset {
+        self.lock().log.start()
+    }
+
+    pub(crate) fn end_offset(&self) -> Offset {
+        self.lock().log.end()
+    }
+
+    /// All segments of the log. Unit: bytes.
+    pub(crate) fn size_in_bytes(&self) -> u64 {
+        self.lock().log.reader().size()
+    }
+}

@@ -1,0 +1,107 @@
+//! A partition as this broker hosts it: the log, its role in replication, and who waits for it.
+//!
+//! Always true: the high watermark never passes the log's end; a record is appended and the watermark it moves is
+//! settled under one lock. It knows no request and no wire version.
+
+mod leadership;
+pub(crate) mod lookup;
+mod produce_error;
+pub(crate) mod reading;
+pub(crate) mod registry;
+mod roles;
+mod upkeep;
+pub(crate) mod waiters;
+mod writing;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use coordinator::replication::{Leader, Standing};
+use storage::log::Log;
+use storage::types::{BrokerId, Offset, TimestampMs, TopicId, TopicPartition};
+use tokio::sync::watch;
+
+use crate::clock;
+use crate::config::topic::TopicConfig;
+
+pub(crate) use produce_error::ProduceError;
+pub(crate) use registry::Partitions;
+pub(crate) use roles::RoleChange;
+use waiters::Waiters;
+pub(crate) use writing::{Acks, Appended};
+
+use writing::Progress;
+
+/// One replica of a partition.
+pub(crate) struct Partition {
+    id: TopicPartition,
+    me: BrokerId,
+    config: RwLock<Arc<TopicConfig>>,
+    /// A std mutex: held for one append or one look-up, never across `.await`, never two at once.
+    /// Log and role share it because an append and the watermark it moves must be one step.
+    inner: Mutex<Inner>,
+    /// Outside the lock so that waiting costs no one anything.
+    progress: watch::Sender<Progress>,
+    waiters: Arc<Waiters>,
+}
+
+struct Inner {
+    log: Log,
+    role: Role,
+    /// When the flush by time (`flush.ms`) last ran.
+    flushed_at: TimestampMs,
+}
+
+/// What the controller made of this replica.
+enum Role {
+    /// Opened from disk, no word from a controller yet.
+    Unassigned,
+    Leader(Leader),
+    Follower {
+        leader: BrokerId,
+        standing: Standing,
+    },
+}
+
+impl Partition {
+    /// `high_watermark` is the last one written down; it is clipped to what the log holds.
+    fn new(me: BrokerId, config: Arc<TopicConfig>, mut log: Log, high_watermark: Offset) -> Partition {
+        log.set_high_watermark(high_watermark.clamp(log.start(), log.end()));
+        let high_watermark = log.high_watermark();
+        Partition {
+            id: log.partition().clone(),
+            me,
+            config: RwLock::new(config),
+            inner: Mutex::new(Inner { log, role: Role::Unassigned, flushed_at: clock::wall() }),
+            progress: watch::Sender::new(Progress { leading: None, high_watermark }),
+            waiters: Arc::default(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> &TopicPartition {
+        &self.id
+    }
+
+    /// `TopicId::ZERO` where the cluster has no topic ids.
+    pub(crate) fn topic_id(&self) -> TopicId {
+        self.lock().log.topic_id().unwrap_or(TopicId::ZERO)
+    }
+
+    /// Those who want to know when there is more to read.
+    pub(crate) fn waiters(&self) -> &Arc<Waiters> {
+        &self.waiters
+    }
+
+    pub(crate) fn config(&self) -> Arc<TopicConfig> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The topic's configuration changed; appends and the next roll follow it.
+    pub(crate) fn set_config(&self, config: Arc<TopicConfig>) {
+        self.lock().log.update_config(Arc::new(config.log.clone()));
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

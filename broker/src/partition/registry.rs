@@ -1,0 +1,339 @@
+//! All partitions of this broker and the log directories they live in.
+//!
+//! Always true: a partition is in at most one directory, and roles change one request at a time. What the controller
+//! asks is in `roles`, what time asks in `upkeep`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use kafka_protocol::error::ResponseError;
+use storage::checkpoint::OffsetCheckpoint;
+use storage::directory::{self, Folder, FolderKind, LastStop, LogDirectory};
+use storage::error::StorageError;
+use storage::log::{Log, LogOptions};
+use storage::producers::ProducerSettings;
+use storage::store::Store;
+use storage::types::{BrokerId, Offset, TimestampMs, TopicId, TopicPartition};
+use tracing::{error, info, warn};
+
+use crate::clock;
+use crate::cluster::metadata::MetadataCache;
+use crate::config::topic::TopicConfig;
+use crate::partition::Partition;
+
+/// Topic configurations as far as this broker knows them; a topic without an entry has the broker's defaults.
+pub(crate) struct TopicConfigs {
+    defaults: Arc<TopicConfig>,
+    overridden: RwLock<HashMap<Arc<str>, Arc<TopicConfig>>>,
+}
+
+impl TopicConfigs {
+    pub(crate) fn new(defaults: TopicConfig) -> Self {
+        TopicConfigs { defaults: Arc::new(defaults), overridden: RwLock::default() }
+    }
+
+    pub(crate) fn of(&self, topic: &str) -> Arc<TopicConfig> {
+        let overridden = self.overridden.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(overridden.get(topic).unwrap_or(&self.defaults))
+    }
+
+    /// `None` takes the topic back to the defaults.
+    pub(crate) fn set(&self, topic: &str, config: Option<TopicConfig>) {
+        let mut overridden = self.overridden.write().unwrap_or_else(PoisonError::into_inner);
+        match config {
+            Some(config) => drop(overridden.insert(topic.into(), Arc::new(config))),
+            None => drop(overridden.remove(topic)),
+        }
+    }
+}
+
+/// A log directory in use, or out of service after a failure of its disk.
+pub(crate) struct DirectoryState {
+    pub(crate) directory: LogDirectory,
+    pub(super) offline: AtomicBool,
+}
+
+impl DirectoryState {
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+/// A partition and the directory it is in.
+#[derive(Clone)]
+pub(super) struct Hosted {
+    pub(super) partition: Arc<Partition>,
+    /// Index into `Partitions::directories`.
+    pub(super) directory: usize,
+}
+
+/// A folder that goes when its time has come.
+pub(super) struct Condemned {
+    pub(super) directory: usize,
+    pub(super) folder: PathBuf,
+    pub(super) due: TimestampMs,
+}
+
+/// What the logs of this broker have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct LogSettings {
+    pub(crate) producers: ProducerSettings,
+    /// Threads that open and check logs at the start. Range: `1..`.
+    pub(crate) recovery_threads: usize,
+}
+
+pub(crate) struct Partitions {
+    pub(super) me: BrokerId,
+    pub(super) store: Store,
+    pub(super) directories: Vec<DirectoryState>,
+    pub(super) configs: TopicConfigs,
+    settings: LogSettings,
+    /// Held for a look-up or an insertion, never across a log operation.
+    pub(super) hosted: RwLock<HashMap<TopicPartition, Hosted>>,
+    /// Epoch of the newest controller heard of. Held while roles change, so that they change one request at a time.
+    pub(super) controller_epoch: Mutex<i32>,
+    pub(super) condemned: Mutex<Vec<Condemned>>,
+}
+
+/// What one directory holds at the start.
+struct Inventory {
+    directory: usize,
+    last_stop: LastStop,
+    folders: Vec<Folder>,
+    recovery_points: BTreeMap<TopicPartition, Offset>,
+    log_starts: BTreeMap<TopicPartition, Offset>,
+    high_watermarks: BTreeMap<TopicPartition, Offset>,
+}
+
+impl Partitions {
+    /// Opens every log in `directories`, several at a time, and says how it goes.
+    ///
+    /// A directory that fails is taken out of service; with none left the error of the last is returned.
+    pub(crate) fn open(
+        me: BrokerId,
+        store: Store,
+        directories: Vec<LogDirectory>,
+        configs: TopicConfigs,
+        settings: LogSettings,
+    ) -> Result<Partitions, StorageError> {
+        let directories = directories
+            .into_iter()
+            .map(|directory| DirectoryState { directory, offline: AtomicBool::new(false) })
+            .collect();
+        let partitions = Partitions {
+            me,
+            store,
+            directories,
+            configs,
+            settings,
+            hosted: RwLock::default(),
+            controller_epoch: Mutex::new(0),
+            condemned: Mutex::default(),
+        };
+        let mut failure = None;
+        for index in 0..partitions.directories.len() {
+            if let Err(error) = partitions.load(index) {
+                partitions.take_offline(index, &error);
+                failure = Some(error);
+            }
+        }
+        match failure {
+            Some(error) if partitions.directories.iter().all(DirectoryState::is_offline) => Err(error),
+            _ => Ok(partitions),
+        }
+    }
+
+    fn load(&self, index: usize) -> Result<(), StorageError> {
+        let directory = &self.directories[index].directory;
+        let inventory = Inventory {
+            directory: index,
+            last_stop: directory.take_last_stop()?,
+            folders: directory.folders()?,
+            recovery_points: directory.offsets(OffsetCheckpoint::RecoveryPoints)?,
+            log_starts: directory.offsets(OffsetCheckpoint::LogStarts)?,
+            high_watermarks: directory.offsets(OffsetCheckpoint::HighWatermarks)?,
+        };
+        self.condemn_leftovers(&inventory);
+        let current: Vec<&Folder> =
+            inventory.folders.iter().filter(|folder| folder.kind == FolderKind::Current).collect();
+        if inventory.last_stop == LastStop::Unclean && !current.is_empty() {
+            info!(path = %directory.path().display(), logs = current.len(), "checking logs after an unclean stop");
+        }
+        let failure: Mutex<Option<StorageError>> = Mutex::new(None);
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..self.settings.recovery_threads.clamp(1, current.len().max(1)) {
+                scope.spawn(|| {
+                    while let Some(folder) = current.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        if let Err(error) = self.load_log(&inventory, folder) {
+                            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    /// Folders of earlier deletions go after `file.delete.delay.ms`, as they would have without the restart.
+    fn condemn_leftovers(&self, inventory: &Inventory) {
+        let mut condemned = self.condemned.lock().unwrap_or_else(PoisonError::into_inner);
+        for folder in inventory.folders.iter().filter(|folder| folder.kind == FolderKind::Deleted) {
+            let delay = self.configs.defaults.log.file_delete_delay_ms;
+            let due = TimestampMs(clock::wall().0.saturating_add(delay));
+            condemned.push(Condemned { directory: inventory.directory, folder: folder.path.clone(), due });
+        }
+    }
+
+    fn load_log(&self, inventory: &Inventory, folder: &Folder) -> Result<(), StorageError> {
+        let id = &folder.partition;
+        let offset_of =
+            |offsets: &BTreeMap<TopicPartition, Offset>| offsets.get(id).copied().unwrap_or(Offset::ZERO);
+        let config = self.configs.of(&id.topic);
+        let log = Log::open(
+            &self.store,
+            LogOptions {
+                folder: folder.path.clone(),
+                partition: id.clone(),
+                config: Arc::new(config.log.clone()),
+                recovery_point: offset_of(&inventory.recovery_points),
+                log_start: offset_of(&inventory.log_starts),
+                last_stop: inventory.last_stop,
+                topic_id: None,
+                producers: self.settings.producers,
+                now: clock::wall(),
+            },
+        )?;
+        let partition = Partition::new(self.me, config, log, offset_of(&inventory.high_watermarks));
+        let hosted = Hosted { partition: Arc::new(partition), directory: inventory.directory };
+        let twin = self.hosted.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), hosted);
+        match twin {
+            Some(twin) => Err(StorageError::Duplicate {
+                partition: id.clone(),
+                first: self.directories[twin.directory].path().to_path_buf(),
+                second: folder.path.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// A new, empty log in the directory with the fewest partitions.
+    pub(super) fn create(
+        &self,
+        id: &TopicPartition,
+        topic_id: Option<TopicId>,
+    ) -> Result<Hosted, StorageError> {
+        let index = self.roomiest_directory().ok_or(StorageError::NoDirectory)?;
+        let config = self.configs.of(&id.topic);
+        let folder = self.directories[index].path().join(directory::partition_name(id));
+        let opened = Log::open(
+            &self.store,
+            LogOptions {
+                folder,
+                partition: id.clone(),
+                config: Arc::new(config.log.clone()),
+                recovery_point: Offset::ZERO,
+                log_start: Offset::ZERO,
+                last_stop: LastStop::Clean,
+                topic_id,
+                producers: self.settings.producers,
+                now: clock::wall(),
+            },
+        );
+        let log = opened.inspect_err(|error| self.report(index, error))?;
+        let partition = Arc::new(Partition::new(self.me, config, log, Offset::ZERO));
+        let hosted = Hosted { partition, directory: index };
+        self.hosted.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), hosted.clone());
+        Ok(hosted)
+    }
+
+    fn roomiest_directory(&self) -> Option<usize> {
+        let hosted = self.hosted.read().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = vec![0_usize; self.directories.len()];
+        for one in hosted.values() {
+            counts[one.directory] += 1;
+        }
+        let online = (0..counts.len()).filter(|index| !self.directories[*index].is_offline());
+        online.min_by_key(|index| counts[*index])
+    }
+
+    pub(crate) fn get(&self, id: &TopicPartition) -> Option<Arc<Partition>> {
+        Some(self.hosted(id)?.partition)
+    }
+
+    pub(super) fn hosted(&self, id: &TopicPartition) -> Option<Hosted> {
+        self.hosted.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// The partition, or what Kafka answers about one that is not here.
+    pub(crate) fn find(
+        &self,
+        metadata: &MetadataCache,
+        topic: &str,
+        partition: i32,
+    ) -> Result<Arc<Partition>, ResponseError> {
+        match self.hosted(&TopicPartition::new(topic, partition)) {
+            Some(hosted) if self.directories[hosted.directory].is_offline() => {
+                Err(ResponseError::KafkaStorageError)
+            }
+            Some(hosted) => Ok(hosted.partition),
+            None if metadata.snapshot().partition(topic, partition).is_some() => {
+                Err(ResponseError::NotLeaderOrFollower)
+            }
+            None => Err(ResponseError::UnknownTopicOrPartition),
+        }
+    }
+
+    /// Every partition, in no particular order.
+    pub(crate) fn all(&self) -> Vec<Arc<Partition>> {
+        let hosted = self.hosted.read().unwrap_or_else(PoisonError::into_inner);
+        hosted.values().map(|one| Arc::clone(&one.partition)).collect()
+    }
+
+    /// The partitions in one of [`directories`](Self::directories).
+    pub(crate) fn in_directory(&self, index: usize) -> Vec<Arc<Partition>> {
+        let hosted = self.hosted.read().unwrap_or_else(PoisonError::into_inner);
+        let here = hosted.values().filter(|one| one.directory == index);
+        here.map(|one| Arc::clone(&one.partition)).collect()
+    }
+
+    pub(crate) fn directories(&self) -> &[DirectoryState] {
+        &self.directories
+    }
+
+    pub(crate) fn configs(&self) -> &TopicConfigs {
+        &self.configs
+    }
+
+    /// The topic's configuration changed; its partitions here follow.
+    pub(crate) fn reconfigure(&self, topic: &str, config: Option<TopicConfig>) {
+        self.configs.set(topic, config);
+        let config = self.configs.of(topic);
+        for partition in self.all().into_iter().filter(|partition| &*partition.id().topic == topic) {
+            partition.set_config(Arc::clone(&config));
+        }
+    }
+
+    /// A full disk is an error of one request; anything else takes the directory out of service.
+    pub(super) fn report(&self, index: usize, error: &StorageError) {
+        if error.is_out_of_space() {
+            warn!(path = %self.directories[index].path().display(), %error, "the disk is full; make room, nothing else is needed");
+        } else {
+            self.take_offline(index, error);
+        }
+    }
+
+    fn take_offline(&self, index: usize, error: &StorageError) {
+        if !self.directories[index].offline.swap(true, Ordering::AcqRel) {
+            let path = self.directories[index].path().display();
+            error!(%path, %error, "log directory taken out of service; repair the disk and restart the broker");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What the controller asks of this broker's replicas: LeaderAndIsr and StopReplica.
+
+use std::collections::HashMap;
+use std::sync::PoisonError;
+
+use coordinator::replication::Standing;
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::leader_and_isr_request::LeaderAndIsrPartitionState;
+use kafka_protocol::messages::leader_and_isr_response::{LeaderAndIsrPartitionError, LeaderAndIsrTopicError};
+use kafka_protocol::messages::stop_replica_response::StopReplicaPartitionError;
+use kafka_protocol::messages::{
+    LeaderAndIsrRequest, LeaderAndIsrResponse, StopReplicaRequest, StopReplicaResponse,
+};
+use storage::directory;
+use storage::types::{BrokerId, LeaderEpoch, TimestampMs, TopicId, TopicPartition};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::clock;
+use crate::errors::WireError;
+use crate::partition::registry::{Condemned, Hosted, Partitions};
+
+/// Epoch in StopReplica for a topic that is being deleted (`LeaderAndIsr.EpochDuringDelete`).
+const EPOCH_DURING_DELETE: i32 = -2;
+/// Epoch in StopReplica from before it had one (`LeaderAndIsr.NoEpoch`).
+const NO_EPOCH: i32 = -1;
+
+/// A replica whose role changed, for the rooms that follow the leaders of internal topics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RoleChange {
+    pub(crate) partition: TopicPartition,
+    /// `None`: no longer the leader, or gone.
+    pub(crate) leads: Option<LeaderEpoch>,
+}
+
+impl Partitions {
+    /// Takes over the roles that the controller gave to this broker's replicas.
+    pub(crate) fn leader_and_isr(
+        &self,
+        request: &LeaderAndIsrRequest,
+    ) -> (LeaderAndIsrResponse, Vec<RoleChange>) {
+        let mut controller_epoch = self.controller_epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        if request.controller_epoch < *controller_epoch {
+            warn!(
+                controller = request.controller_id.0,
+                epoch = request.controller_epoch,
+                newest = *controller_epoch,
+                "ignoring roles from a controller that was replaced"
+            );
+            return (refuse_all(request, ResponseError::StaleControllerEpoch), Vec::new());
+        }
+        *controller_epoch = request.controller_epoch;
+        let mut changes = Vec::new();
+        let mut grouped: Vec<LeaderAndIsrTopicError> = Vec::new();
+        for topic in &request.topic_states {
+            let id = TopicId(topic.topic_id.into_bytes());
+            let errors = topic.partition_states.iter().map(|state| {
+                let name: &str = &topic.topic_name;
+                self.assume(TopicPartition::new(name, state.partition_index), id, state, &mut changes)
+            });
+            let errors = errors.collect();
+            grouped.push(
+                LeaderAndIsrTopicError::default().with_topic_id(topic.topic_id).with_partition_errors(errors),
+            );
+        }
+        let ungrouped = request.ungrouped_partition_states.iter().map(|state| {
+            let id = TopicPartition::new(&*state.topic_name.0, state.partition_index);
+            self.assume(id, TopicId::ZERO, state, &mut changes).with_topic_name(state.topic_name.clone())
+        });
+        let ungrouped = ungrouped.collect();
+        (LeaderAndIsrResponse::default().with_topics(grouped).with_partition_errors(ungrouped), changes)
+    }
+
+    fn assume(
+        &self,
+        id: TopicPartition,
+        topic_id: TopicId,
+        state: &LeaderAndIsrPartitionState,
+        changes: &mut Vec<RoleChange>,
+    ) -> LeaderAndIsrPartitionError {
+        let answer = LeaderAndIsrPartitionError::default().with_partition_index(state.partition_index);
+        match self.try_assume(&id, topic_id, state) {
+            Ok(leads) => {
+                changes.push(RoleChange { partition: id, leads });
+                answer
+            }
+            Err(error) => {
+                warn!(partition = %id, ?error, epoch = state.leader_epoch, "role not taken");
+                answer.with_error_code(error.code())
+            }
+        }
+    }
+
+    fn try_assume(
+        &self,
+        id: &TopicPartition,
+        topic_id: TopicId,
+        state: &LeaderAndIsrPartitionState,
+    ) -> Result<Option<LeaderEpoch>, ResponseError> {
+        let hosted = self.hosted(id);
+        if let Some(hosted) = &hosted {
+            self.check(hosted, topic_id, state)?;
+        }
+        let standing = standing(state);
+        if !standing.replicas.contains(&self.me) {
+            return Err(ResponseError::UnknownTopicOrPartition);
+        }
+        let hosted = match hosted {
+            Some(hosted) => hosted,
+            None => {
+                let topic_id = (!topic_id.is_zero()).then_some(topic_id);
+                self.create(id, topic_id).map_err(|error| error.wire())?
+            }
+        };
+        let epoch = standing.leader_epoch;
+        if state.leader.0 == self.me.0 {
+            hosted.partition.lead(standing).map_err(|error| {
+                self.report(hosted.directory, &error);
+                error.wire()
+            })?;
+            return Ok(Some(epoch));
+        }
+        hosted.partition.follow(BrokerId(state.leader.0), standing);
+        Ok(None)
+    }
+
+    /// Whether this is news, about the same topic, for a directory in service.
+    fn check(
+        &self,
+        hosted: &Hosted,
+        topic_id: TopicId,
+        state: &LeaderAndIsrPartitionState,
+    ) -> Result<(), ResponseError> {
+        if self.directories[hosted.directory].is_offline() {
+            return Err(ResponseError::KafkaStorageError);
+        }
+        let known = hosted.partition.topic_id();
+        if !known.is_zero() && !topic_id.is_zero() && known != topic_id {
+            return Err(ResponseError::InconsistentTopicId);
+        }
+        if known.is_zero() && !topic_id.is_zero() {
+            hosted.partition.assign_topic_id(topic_id).map_err(|error| error.wire())?;
+            if state.leader_epoch == hosted.partition.leader_epoch().0 {
+                return Ok(());
+            }
+        }
+        if state.leader_epoch <= hosted.partition.leader_epoch().0 {
+            return Err(ResponseError::StaleControllerEpoch);
+        }
+        Ok(())
+    }
+
+    /// Stops replicas, and deletes those whose deletion is asked for.
+    pub(crate) fn stop_replica(
+        &self,
+        request: &StopReplicaRequest,
+    ) -> (StopReplicaResponse, Vec<RoleChange>) {
+        let mut controller_epoch = self.controller_epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        if request.controller_epoch < *controller_epoch {
+            let stale = ResponseError::StaleControllerEpoch.code();
+            return (StopReplicaResponse::default().with_error_code(stale), Vec::new());
+        }
+        *controller_epoch = request.controller_epoch;
+        let mut changes = Vec::new();
+        let errors = stops(request).into_iter().map(|(id, epoch, delete)| {
+            let answer = StopReplicaPartitionError::default()
+                .with_topic_name(kafka_protocol::messages::TopicName(id.topic.to_string().into()))
+                .with_partition_index(id.partition);
+            match self.stop(&id, epoch, delete) {
+                Ok(()) => {
+                    changes.push(RoleChange { partition: id, leads: None });
+                    answer
+                }
+                Err(error) => answer.with_error_code(error.code()),
+            }
+        });
+        let errors = errors.collect();
+        (StopReplicaResponse::default().with_partition_errors(errors), changes)
+    }
+
+    fn stop(&self, id: &TopicPartition, epoch: i32, delete: bool) -> Result<(), ResponseError> {
+        let Some(hosted) = self.hosted(id) else { return Ok(()) };
+        if self.directories[hosted.directory].is_offline() {
+            return Err(ResponseError::KafkaStorageError);
+        }
+        let current = hosted.partition.leader_epoch().0;
+        if epoch != EPOCH_DURING_DELETE && epoch != NO_EPOCH && epoch < current {
+            return Err(ResponseError::FencedLeaderEpoch);
+        }
+        hosted.partition.retire();
+        if !delete {
+            return Ok(());
+        }
+        self.hosted.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let name = directory::delete_name(id, Uuid::new_v4().as_u128());
+        let renamed = hosted.partition.rename_folder(&name);
+        let folder = renamed.map_err(|error| {
+            self.report(hosted.directory, &error);
+            error.wire()
+        })?;
+        info!(partition = %id, "replica deleted; its files go after file.delete.delay.ms");
+        let delay = hosted.partition.config().log.file_delete_delay_ms;
+        let due = TimestampMs(clock::wall().0.saturating_add(delay));
+        let condemned = Condemned { directory: hosted.directory, folder, due };
+        self.condemned.lock().unwrap_or_else(PoisonError::into_inner).push(condemned);
+        Ok(())
+    }
+}
+
+fn standing(state: &LeaderAndIsrPartitionState) -> Standing {
+    Standing {
+        leader_epoch: LeaderEpoch(state.leader_epoch),
+        partition_epoch: state.partition_epoch,
+        replicas: state.replicas.iter().map(|id| BrokerId(id.0)).collect(),
+        isr: state.isr.iter().map(|id| BrokerId(id.0)).collect(),
+    }
+}
+
+fn refuse_all(request: &LeaderAndIsrRequest, error: ResponseError) -> LeaderAndIsrResponse {
+    let one = |partition: i32| {
+        LeaderAndIsrPartitionError::default().with_partition_index(partition).with_error_code(error.code())
+    };
+    let topics = request.topic_states.iter().map(|topic| {
+        LeaderAndIsrTopicError::default().with_topic_id(topic.topic_id).with_partition_errors(
+            topic.partition_states.iter().map(|state| one(state.partition_index)).collect(),
+        )
+    });
+    let ungrouped = request
+        .ungrouped_partition_states
+        .iter()
+        .map(|state| one(state.partition_index).with_topic_name(state.topic_name.clone()));
+    LeaderAndIsrResponse::default()
+        .with_error_code(error.code())
+        .with_topics(topics.collect())
+        .with_partition_errors(ungrouped.collect())
+}
+
+/// Partition, leader epoch and whether to delete, from any version of the request.
+fn stops(request: &StopReplicaRequest) -> Vec<(TopicPartition, i32, bool)> {
+    let mut stops: HashMap<TopicPartition, (i32, bool)> = HashMap::new();
+    for topic in &request.topic_states {
+        for state in &topic.partition_states {
+            let id = TopicPartition::new(&*topic.topic_name.0, state.partition_index);
+            stops.insert(id, (state.leader_epoch, state.delete_partition));
+        }
+    }
+    for topic in &request.topics {
+        for partition in &topic.partition_indexes {
+            let id = TopicPartition::new(&*topic.name.0, *partition);
+            stops.insert(id, (NO_EPOCH, request.delete_partitions));
+        }
+    }
+    for one in &request.ungrouped_partitions {
+        let id = TopicPartition::new(&*one.topic_name.0, one.partition_index);
+        stops.insert(id, (NO_EPOCH, request.delete_partitions));
+    }
+    stops.into_iter().map(|(id, (epoch, delete))| (id, epoch, delete)).collect()
+}

@@ -1,0 +1,164 @@
+//! Appends on the leader, and the wait for them to be committed.
+
+use bytes::Bytes;
+use kafka_protocol::error::ResponseError;
+use storage::batch::{self, Origin, Prepared, ProduceRules};
+use storage::log::LeaderAppend;
+use storage::producers::VerificationGuard;
+use storage::types::{LeaderEpoch, Offset, TimestampMs, TopicPartition};
+use tokio::time::{Instant, timeout_at};
+
+use crate::clock;
+use crate::config::topic::TopicConfig;
+use crate::partition::{Inner, Partition, ProduceError, Role};
+
+/// What a producer wants to have happened before it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acks {
+    None,
+    Leader,
+    All,
+}
+
+impl Acks {
+    /// `None` for anything but 0, 1 and -1.
+    pub(crate) fn from_wire(acks: i16) -> Option<Acks> {
+        match acks {
+            0 => Some(Acks::None),
+            1 => Some(Acks::Leader),
+            -1 => Some(Acks::All),
+            _ => None,
+        }
+    }
+}
+
+/// Records that are in the leader's log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Appended {
+    pub(crate) leader_epoch: LeaderEpoch,
+    pub(crate) base_offset: Offset,
+    /// Exclusive: the offset after the last record.
+    pub(crate) end: Offset,
+    /// Only with `message.timestamp.type=LogAppendTime`.
+    pub(crate) log_append_time: Option<TimestampMs>,
+    pub(crate) log_start: Offset,
+}
+
+/// How far a partition is committed, for those that wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// `None` while this broker is not the leader.
+    pub(super) leading: Option<LeaderEpoch>,
+    pub(super) high_watermark: Offset,
+}
+
+impl Partition {
+    /// Checks the records, gives them offsets and writes them. On `Err` nothing was written.
+    ///
+    /// With `Acks::All` the caller still has to wait until they are [`committed`](Self::committed).
+    pub(crate) fn append(
+        &self,
+        records: Bytes,
+        origin: Origin,
+        acks: Acks,
+    ) -> Result<Appended, ProduceError> {
+        let config = self.config();
+        let now = clock::wall();
+        let prepared = batch::prepare(records, &rules(&config, &self.id, origin), now)?;
+        let mut inner = self.lock();
+        let before = inner.log.high_watermark();
+        let appended = inner.append(prepared, origin, acks, &config, now)?;
+        self.publish(&inner, before);
+        Ok(appended)
+    }
+
+    /// Whether all in-sync replicas have the records.
+    pub(crate) fn is_committed(&self, appended: &Appended) -> bool {
+        let progress = *self.progress.borrow();
+        progress.leading == Some(appended.leader_epoch) && progress.high_watermark >= appended.end
+    }
+
+    /// Waits until all in-sync replicas have the records, `deadline` at the latest.
+    pub(crate) async fn committed(&self, appended: &Appended, deadline: Instant) -> Result<(), ProduceError> {
+        let mut progress = self.progress.subscribe();
+        let epoch = Some(appended.leader_epoch);
+        let settled = progress
+            .wait_for(|progress| progress.leading != epoch || progress.high_watermark >= appended.end);
+        match timeout_at(deadline, settled).await {
+            Ok(Ok(progress)) if progress.leading != epoch => Err(ResponseError::NotLeaderOrFollower.into()),
+            Ok(Ok(_)) => self.still_enough_in_sync(),
+            Ok(Err(_)) => Err(ResponseError::NotLeaderOrFollower.into()),
+            Err(_) => Err(ResponseError::RequestTimedOut.into()),
+        }
+    }
+
+    /// The records are safe on those that are in sync, but those may have become too few meanwhile.
+    fn still_enough_in_sync(&self) -> Result<(), ProduceError> {
+        let min = min_in_sync(&self.config());
+        match &self.lock().role {
+            Role::Leader(leader) if !leader.has_enough_in_sync(min) => {
+                Err(ResponseError::NotEnoughReplicasAfterAppend.into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Inner {
+    fn append(
+        &mut self,
+        prepared: Option<Prepared>,
+        origin: Origin,
+        acks: Acks,
+        config: &TopicConfig,
+        now: TimestampMs,
+    ) -> Result<Appended, ProduceError> {
+        let Role::Leader(leader) = &mut self.role else {
+            return Err(ResponseError::NotLeaderOrFollower.into());
+        };
+        if acks == Acks::All && !leader.has_enough_in_sync(min_in_sync(config)) {
+            return Err(ResponseError::NotEnoughReplicas.into());
+        }
+        let leader_epoch = leader.standing().leader_epoch;
+        let Some(prepared) = prepared else {
+            let (end, log_start) = (self.log.end(), self.log.start());
+            return Ok(Appended {
+                leader_epoch,
+                base_offset: Offset::NONE,
+                end,
+                log_append_time: None,
+                log_start,
+            });
+        };
+        let written = self.log.append_as_leader(
+            prepared,
+            LeaderAppend { origin, epoch: leader_epoch, verification: VerificationGuard::NONE, now },
+        )?;
+        self.log.set_high_watermark(leader.on_append(self.log.end()));
+        Ok(Appended {
+            leader_epoch,
+            base_offset: written.first,
+            end: written.last.next(),
+            log_append_time: written.append_time,
+            log_start: written.log_start,
+        })
+    }
+}
+
+/// `min.insync.replicas`. Range: `1..`.
+fn min_in_sync(config: &TopicConfig) -> usize {
+    usize::try_from(config.min_insync_replicas).unwrap_or(1)
+}
+
+fn rules(config: &TopicConfig, partition: &TopicPartition, origin: Origin) -> ProduceRules {
+    ProduceRules {
+        partition: partition.clone(),
+        origin,
+        compression: config.compression,
+        timestamp_type: config.timestamp_type,
+        timestamp_before_max_ms: config.timestamp_before_max_ms,
+        timestamp_after_max_ms: config.timestamp_after_max_ms,
+        max_message_bytes: config.max_message_bytes,
+        compacted: config.log.cleanup.compact,
+    }
+}
