@@ -278,10 +278,8 @@ fn connections(settings: &Settings, broken: &mut Broken) {
              connections.max.idle.ms={idle} to prevent failed authentication responses from timing out"
         ),
     );
-    let overrides = match super::connection_overrides(settings) {
-        Ok(overrides) => overrides,
-        Err(why) => return broken.0.push(why),
-    };
+    // Where they cannot be read, the listeners' part of the configuration says so.
+    let Ok(overrides) = super::connection_overrides(settings) else { return };
     broken.unless(
         settings.int("max.connections.per.ip") != 0 || !overrides.is_empty(),
         "max.connections.per.ip can be set to zero only if max.connections.per.ip.overrides property is set.",

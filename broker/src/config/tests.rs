@@ -318,3 +318,77 @@ fn a_bad_value_in_zookeeper_costs_only_itself() {
     assert_eq!(config.topics.defaults.log.segment_bytes, 100);
     assert_eq!(config.topics.defaults.min_insync_replicas, 1);
 }
+
+/// Kafka's own sentences, printed by `KafkaConfig.fromProps` of 3.9.1 for the same lines; keys divided by `|` here.
+#[test]
+fn keys_that_contradict_each_other_are_refused_in_kafkas_words() {
+    let cases = [
+        (
+            "broker.id=-2",
+            "broker.id must be greater than or equal to -1 and not greater than reserved.broker.max.id",
+        ),
+        ("log.roll.ms=0", "log.roll.ms must be greater than or equal to 1"),
+        ("log.roll.jitter.ms=-1", "log.roll.jitter.ms must be greater than or equal to 0"),
+        ("log.retention.hours=0", "log.retention.ms must be unlimited (-1) or, greater than or equal to 1"),
+        ("log.dirs=,", "At least one log directory must be defined via log.dirs or log.dir."),
+        (
+            "log.cleaner.dedupe.buffer.size=100",
+            "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.",
+        ),
+        (
+            "replica.fetch.wait.max.ms=30001|replica.socket.timeout.ms=40000",
+            "replica.fetch.wait.max.ms should always be less than or equal to replica.lag.time.max.ms to prevent \
+             frequent changes in ISR",
+        ),
+        (
+            "inter.broker.listener.name=PLAINTEXT|security.inter.broker.protocol=PLAINTEXT",
+            "Only one of inter.broker.listener.name and security.inter.broker.protocol should be set.",
+        ),
+        (
+            "listener.security.protocol.map=",
+            "Error creating broker listeners from 'PLAINTEXT://:9092': No security protocol defined for listener \
+             PLAINTEXT",
+        ),
+        (
+            "listeners=PLAINTEXT://:9092|advertised.listeners=PLAINTEXT://:9092,SSL://x:1",
+            "advertised.listeners listener names must be equal to or a subset of the ones defined in listeners. \
+             Found PLAINTEXT,SSL. The valid options based on the current configuration are PLAINTEXT",
+        ),
+        (
+            "queued.max.request.bytes=5",
+            "queued.max.request.bytes must be larger or equal to socket.request.max.bytes",
+        ),
+        (
+            "max.connections.per.ip=0",
+            "max.connections.per.ip can be set to zero only if max.connections.per.ip.overrides property is set.",
+        ),
+        (
+            "max.connections.per.ip.overrides=a b:3",
+            "max.connections.per.ip.overrides contains invalid addresses : a b",
+        ),
+        (
+            "connections.max.idle.ms=50",
+            "connection.failed.authentication.delay.ms=100 should always be less than connections.max.idle.ms=50 to \
+             prevent failed authentication responses from timing out",
+        ),
+        (
+            "offsets.commit.required.acks=4",
+            "offsets.commit.required.acks must be greater or equal to -1 and less or equal to \
+             offsets.topic.replication.factor",
+        ),
+        ("offsets.topic.compression.codec=7", "Unknown compression type id: 7"),
+        (
+            "group.consumer.session.timeout.ms=1000",
+            "group.consumer.session.timeout.ms must be greater than or equals to \
+             group.consumer.min.session.timeout.ms",
+        ),
+    ];
+    for (lines, sentence) in cases {
+        assert_eq!(refused(&lines.replace('|', "\n")), [sentence], "{lines}");
+    }
+    for lines in
+        ["log.retention.ms=-5", "connections.max.idle.ms=-1", "listeners=plaintext://localhost:9092,"]
+    {
+        config(lines);
+    }
+}
