@@ -1,0 +1,397 @@
+//! Whatever arrives on a socket, the broker answers Kafka's error or closes that connection, its memory
+//! stays bounded, and its other clients notice nothing.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{
+    ApiKey, ApiVersionsRequest, CreateTopicsRequest, MetadataRequest, ProduceRequest, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use support::records::Batch;
+use support::seat::{Broker, Kind, kind};
+use support::wire::{Connection, framed};
+
+/// One broker for all tests of this file, so that each also shows that it survived the others.
+static BROKER: LazyLock<Broker> = LazyLock::new(|| {
+    let broker = Broker::start();
+    create_topic(&broker, "bystander", &[]);
+    broker
+});
+
+/// Resident memory our broker never exceeds, whatever this file sends. Unit: bytes.
+///
+/// Stated for a test build. The largest legitimate part is one frame of `socket.request.max.bytes`.
+const RESIDENT_BYTES_MAX: u64 = 256 << 20;
+
+/// Until when a connection that deserves it must have been answered or closed.
+const VERDICT: Duration = Duration::from_secs(20);
+
+/// Half of an array length that no request can hold: 2^31 - 1 as a plain and as a compact length.
+const BOMB: [u8; 4] = [0x7f, 0xff, 0xff, 0xff];
+const COMPACT_BOMB: [u8; 5] = [0xff, 0xff, 0xff, 0xff, 0x07];
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_string())
+}
+
+#[track_caller]
+fn create_topic(broker: &Broker, topic: &str, configs: &[(&str, &str)]) {
+    let configs = configs
+        .iter()
+        .map(|(key, value)| {
+            CreatableTopicConfig::default().with_name(text(key)).with_value(Some(text(value)))
+        })
+        .collect();
+    let topic = CreatableTopic::default()
+        .with_name(TopicName(text(topic)))
+        .with_num_partitions(1)
+        .with_replication_factor(1)
+        .with_configs(configs);
+    let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
+    let answer = broker.connect().request(7, &request);
+    assert_eq!(answer.topics[0].error_code, 0, "{answer:?}");
+}
+
+/// The error code of producing `records` to partition 0 with acks=1.
+#[track_caller]
+fn produce(connection: &mut Connection, topic: &str, records: Bytes) -> i16 {
+    let data = PartitionProduceData::default().with_index(0).with_records(Some(records));
+    let topic = TopicProduceData::default().with_name(TopicName(text(topic))).with_partition_data(vec![data]);
+    let request = ProduceRequest::default().with_acks(1).with_timeout_ms(30_000).with_topic_data(vec![topic]);
+    connection.request(9, &request).responses[0].partition_responses[0].error_code
+}
+
+/// What every test ends with: a decent client is served at once, and memory is where it was.
+#[track_caller]
+fn others_notice_nothing() {
+    let asked = Instant::now();
+    let mut connection = BROKER.connect();
+    assert_eq!(produce(&mut connection, "bystander", Batch::of(&["still here"]).encode()), 0);
+    assert!(asked.elapsed() < VERDICT, "the bystander waited {:?}", asked.elapsed());
+    memory_is_bounded();
+}
+
+#[track_caller]
+fn memory_is_bounded() {
+    let resident = BROKER.resident_bytes();
+    // Apache's heap says nothing about what a request reserved.
+    assert!(
+        kind() == Kind::Apache || resident < RESIDENT_BYTES_MAX,
+        "resident memory: {} MiB",
+        resident >> 20
+    );
+}
+
+fn header(key: i16, version: i16, header_version: i16) -> BytesMut {
+    let mut header = BytesMut::new();
+    header.put_i16(key);
+    header.put_i16(version);
+    header.put_i32(7);
+    header.put_i16(1);
+    header.put_slice(b"c");
+    if header_version >= 2 {
+        header.put_u8(0);
+    }
+    header
+}
+
+/// Sends each of `frames` on a connection of its own; every one must be answered or closed.
+#[track_caller]
+fn each_gets_a_verdict(frames: &[(String, Bytes)]) {
+    for chunk in frames.chunks(64) {
+        let mut connections: Vec<(&str, TcpStream)> = chunk
+            .iter()
+            .map(|(name, frame)| {
+                let mut stream = TcpStream::connect(("127.0.0.1", BROKER.port)).expect("the broker accepts");
+                stream.set_read_timeout(Some(VERDICT)).expect("a timeout can be set");
+                // The broker may close before it has read everything.
+                let _ = stream.write_all(frame);
+                (name.as_str(), stream)
+            })
+            .collect();
+        for (name, stream) in &mut connections {
+            match stream.read(&mut [0; 4]) {
+                Ok(_) => {}
+                Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => {}
+                Err(e) => panic!("{name}: neither answered nor closed: {e}"),
+            }
+        }
+        memory_is_bounded();
+    }
+}
+
+#[track_caller]
+fn is_closed(name: &str, bytes: &[u8]) {
+    let mut connection = BROKER.connect();
+    let _ = connection.write_raw(bytes);
+    assert!(connection.is_closed_within(VERDICT), "{name}: the connection stayed open");
+}
+
+#[test]
+fn frames_of_impossible_length_close_the_connection() {
+    is_closed("length -1", &(-1i32).to_be_bytes());
+    is_closed("length -2^31", &i32::MIN.to_be_bytes());
+    is_closed("above socket.request.max.bytes", &104_857_601i32.to_be_bytes());
+    is_closed("2^31 - 1", &i32::MAX.to_be_bytes());
+    is_closed("length 0", &[0; 4]);
+    is_closed("no room for a header", &framed(&[0, 18, 0]));
+    others_notice_nothing();
+}
+
+#[test]
+fn unknown_apis_and_versions_close_the_connection() {
+    for (key, version) in
+        [(200, 0), (-1, 0), (3, 99), (0, 99), (1, -1), (55, 0), (52, 0), (76, 0), (i16::MAX, 0)]
+    {
+        is_closed(&format!("key {key} version {version}"), &framed(&header(key, version, 1)));
+    }
+    others_notice_nothing();
+}
+
+#[test]
+fn api_versions_above_the_maximum_is_answered_in_version_0() {
+    let mut connection = BROKER.connect();
+    connection.write_raw(&framed(&header(18, 99, 2))).expect("sent");
+    let answer = connection.read_frame().expect("read").expect("answered");
+    assert_eq!(answer[..6], [0, 0, 0, 7, 0, 35], "correlation id 7, UNSUPPORTED_VERSION");
+    let supported = connection.request(
+        3,
+        &ApiVersionsRequest::default()
+            .with_client_software_name(text("a"))
+            .with_client_software_version(text("1")),
+    );
+    assert_eq!(supported.error_code, 0, "the same connection may ask again");
+}
+
+#[test]
+fn random_bytes_close_the_connection() {
+    // xorshift: the same bytes in every run.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for _ in 0..200 {
+        let body: Vec<u8> = (0..next() % 400).map(|_| next() as u8).collect();
+        let mut connection = BROKER.connect();
+        connection.write_raw(&framed(&body)).expect("sent");
+        // Whatever was meant: the broker has to be done with this connection after the end of input.
+        connection.stream().shutdown(Shutdown::Write).expect("half closed");
+        while connection.read_frame().expect("answered or closed").is_some() {}
+    }
+    others_notice_nothing();
+}
+
+/// Bodies that reach every nesting depth: each is a plausible request up to the length that cannot be.
+#[test]
+fn array_lengths_of_2_to_the_31_in_every_api_and_version_reserve_nothing() {
+    let asked = ApiVersionsRequest::default();
+    let advertised = BROKER.connect().request(0, &asked).api_keys;
+    assert!(advertised.len() > 15, "{advertised:?}");
+    let mut frames = Vec::new();
+    for api in advertised {
+        let key = ApiKey::try_from(api.api_key).expect("an API of Kafka 3.9");
+        for version in api.min_version..=api.max_version {
+            let header_version = key.request_header_version(version);
+            let flexible = header_version >= 2;
+            let (patterns, bomb): (&[&[u8]], &[u8]) =
+                if flexible { (&[&[1], &[2]], &COMPACT_BOMB) } else { (&[&[0], &[0, 0, 0, 1]], &BOMB) };
+            for (number, pattern) in patterns.iter().enumerate() {
+                // A body of zeroes is a produce request with acks=0, which nobody answers. Apache ignores
+                // what follows a request for the offsets of no group, and never answers that either.
+                let apache = kind() == Kind::Apache;
+                let answered = match key {
+                    ApiKey::Produce => number > 0 || flexible,
+                    ApiKey::OffsetFetch => !(apache && version >= 8),
+                    _ => true,
+                };
+                for length in (0..32).filter(|_| answered) {
+                    let mut frame = header(api.api_key, version, header_version);
+                    frame.extend(pattern.iter().cycle().take(length));
+                    frame.extend_from_slice(bomb);
+                    frames.push((format!("{key:?} v{version} pattern {number} + {length}"), framed(&frame)));
+                }
+            }
+        }
+        // The header of the newest version: client id and tagged fields.
+        for length in 8..16 {
+            let mut frame = header(api.api_key, api.max_version, 2);
+            frame.truncate(length);
+            frame.extend_from_slice(&BOMB);
+            frame.extend_from_slice(&COMPACT_BOMB);
+            frames.push((format!("{key:?} header + {length}"), framed(&frame)));
+        }
+    }
+    each_gets_a_verdict(&frames);
+    others_notice_nothing();
+}
+
+#[test]
+fn batches_that_lie_about_themselves_are_refused() {
+    create_topic(&BROKER, "liars", &[]);
+    let good = Batch::of(&["one", "two"]);
+    let true_length = i32::try_from(good.encode().len() - 12).expect("small");
+    let cases: &[(&str, Batch, i16)] = &[
+        ("wrong CRC", Batch { crc: Some(1), ..good.clone() }, 2),
+        ("magic 3", Batch { magic: 3, ..good.clone() }, 2),
+        ("magic -1", Batch { magic: -1, ..good.clone() }, 2),
+        ("length 0", Batch { length: Some(0), ..good.clone() }, 2),
+        ("negative length", Batch { length: Some(-5), ..good.clone() }, 2),
+        ("length below the header", Batch { length: Some(10), ..good.clone() }, 2),
+        ("length above the frame", Batch { length: Some(true_length + 100), ..good.clone() }, 87),
+        ("length of 2^31 - 1", Batch { length: Some(i32::MAX), ..good.clone() }, BROKEN_INSIDE),
+        ("count too small", Batch { count: Some(1), ..good.clone() }, 87),
+        ("count too large", Batch { count: Some(3), ..good.clone() }, 87),
+        ("count 0", Batch { count: Some(0), ..good.clone() }, 87),
+        ("negative count", Batch { count: Some(-7), ..good.clone() }, 87),
+        ("count of 2^31 - 1", Batch { count: Some(i32::MAX), ..good.clone() }, 87),
+        ("last offset delta too large", Batch { last_offset_delta: Some(9), ..good.clone() }, 87),
+        ("last offset delta negative", Batch { last_offset_delta: Some(-1), ..good.clone() }, 87),
+        ("unknown codec 7", Batch { attributes: 7, ..good.clone() }, BROKEN_INSIDE),
+        ("gzip of no gzip", Batch { attributes: 1, ..good.clone() }, BROKEN_INSIDE),
+        ("snappy of no snappy", Batch { attributes: 2, ..good.clone() }, BROKEN_INSIDE),
+        ("lz4 of no lz4", Batch { attributes: 3, ..good.clone() }, BROKEN_INSIDE),
+        ("zstd of no zstd", Batch { attributes: 4, ..good.clone() }, BROKEN_INSIDE),
+        (
+            "records that are no records",
+            Batch { payload: Some(vec![0xff; 40]), ..good.clone() },
+            BROKEN_INSIDE,
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (name, batch, expected) in cases {
+        let error = produce(&mut BROKER.connect(), "liars", batch.encode());
+        let as_kafka = *expected == BROKEN_INSIDE && error == -1;
+        if error != *expected && !as_kafka {
+            wrong.push(format!("{name}: answered {error}, expected {expected}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(produce(&mut BROKER.connect(), "liars", good.encode()), 0);
+    others_notice_nothing();
+}
+
+/// Kafka answers UNKNOWN_SERVER_ERROR where reading the records throws; INVALID_RECORD names whose mistake it is.
+const BROKEN_INSIDE: i16 = 87;
+
+/// 1 GiB of zeroes as the value of one record, compressed with `compress`.
+fn bomb(compress: impl FnOnce(&mut dyn FnMut(&mut dyn Write)) -> Vec<u8>) -> Vec<u8> {
+    const VALUE: usize = 1 << 30;
+    let mut before = vec![0, 0, 0, 1]; // attributes, timestamp delta, offset delta, null key
+    support::records::put_varint(&mut before, VALUE as i64);
+    let mut start = Vec::new();
+    support::records::put_varint(&mut start, (before.len() + VALUE + 1) as i64);
+    start.extend_from_slice(&before);
+    compress(&mut |to| {
+        to.write_all(&start).expect("compressed");
+        let zeroes = vec![0; 1 << 20];
+        for _ in 0..VALUE >> 20 {
+            to.write_all(&zeroes).expect("compressed");
+        }
+        to.write_all(&[0]).expect("compressed"); // no headers
+    })
+}
+
+#[test]
+fn decompression_bombs_are_read_as_a_stream() {
+    create_topic(&BROKER, "bombs", &[]);
+    create_topic(&BROKER, "recompressed-bombs", &[("compression.type", "gzip")]);
+    let zstd = bomb(|fill| {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).expect("zstd");
+        fill(&mut encoder);
+        encoder.finish().expect("zstd")
+    });
+    let gzip = bomb(|fill| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        fill(&mut encoder);
+        encoder.finish().expect("gzip")
+    });
+    for (name, attributes, payload) in [("zstd", 4, zstd), ("gzip", 1, gzip)] {
+        let batch = Batch { attributes, payload: Some(payload), ..Batch::of(&["stands for the bomb"]) };
+        let records = batch.encode();
+        let error = produce(&mut BROKER.connect(), "bombs", records.clone());
+        // Small enough on the wire, and well-formed: Kafka stores it without unfolding the value.
+        let expected = if records.len() > 1_048_588 { 10 } else { 0 };
+        assert_eq!(error, expected, "{name}, {} bytes compressed", records.len());
+        memory_is_bounded();
+    }
+    others_notice_nothing();
+}
+
+#[test]
+fn clients_that_announce_much_and_send_little_reserve_little() {
+    let announced = 104_857_600i32.to_be_bytes();
+    let slow: Vec<TcpStream> = (0..300)
+        .map(|_| {
+            let mut stream = TcpStream::connect(("127.0.0.1", BROKER.port)).expect("the broker accepts");
+            stream.write_all(&announced).expect("sent");
+            stream.write_all(&[0; 1024]).expect("sent");
+            stream
+        })
+        .collect();
+    others_notice_nothing();
+    for stream in &slow {
+        (&*stream).write_all(&[0]).expect("still open, a byte at a time");
+    }
+    others_notice_nothing();
+}
+
+#[test]
+fn a_client_that_never_reads_is_not_read_from_either() {
+    let mut greedy = BROKER.connect();
+    let request = greedy.frame(9, &MetadataRequest::default().with_topics(None));
+    let flood: Vec<u8> = request.iter().copied().cycle().take(request.len() * 1000).collect();
+    greedy.stream().set_write_timeout(Some(Duration::from_secs(3))).expect("a timeout can be set");
+    // 100 MB of requests would need more than 500 MB of answers: the socket must fill up before.
+    let mut stuck = false;
+    for _ in 0..(100 << 20) / flood.len() {
+        if greedy.write_raw(&flood).is_err() {
+            stuck = true;
+            break;
+        }
+        memory_is_bounded();
+    }
+    assert!(stuck, "the broker read everything from a client that reads nothing");
+    others_notice_nothing();
+}
+
+#[test]
+fn thousands_of_idle_connections_cost_little() {
+    let idle: Vec<TcpStream> = (0..2000)
+        .map(|_| TcpStream::connect(("127.0.0.1", BROKER.port)).expect("the broker accepts"))
+        .collect();
+    others_notice_nothing();
+    drop(idle);
+    others_notice_nothing();
+}
+
+#[test]
+fn connections_are_limited_per_address_and_closed_when_idle() {
+    let settings = [("max.connections.per.ip", "20"), ("connections.max.idle.ms", "2000")];
+    let broker = Broker::start_with(kind(), &settings);
+    let open = || Connection::try_open(broker.port).expect("the kernel accepts");
+    let mut kept: Vec<Connection> = Vec::new();
+    // The one that asked whether the broker is up may still count.
+    while kept.len() < 25 {
+        let mut connection = open();
+        if connection.try_request(0, &ApiVersionsRequest::default()).is_err() {
+            break;
+        }
+        kept.push(connection);
+    }
+    assert!((19..=20).contains(&kept.len()), "{} connections from one address", kept.len());
+    for connection in &mut kept {
+        assert!(connection.is_closed_within(VERDICT), "idle for more than connections.max.idle.ms");
+    }
+    open().request(0, &ApiVersionsRequest::default());
+}

@@ -1,0 +1,146 @@
+//! The same requests to Apache Kafka 3.9.1 and to us, the same answers.
+//!
+//! Each conversation is written once and held with both; every answer is compared field by field.
+//! What cannot be equal (ids, times, ports) is hidden behind a name; what may differ stands in
+//! `ALLOWED`, with its reason, and leaves that list as soon as it no longer differs.
+//! `ODRADEK_TRANSCRIPT=1` with `--nocapture` prints what Apache answers.
+
+mod support;
+
+#[path = "differential/asking.rs"]
+mod asking;
+#[path = "differential/configs.rs"]
+mod configs;
+#[path = "differential/fetch.rs"]
+mod fetch;
+#[path = "differential/groups.rs"]
+mod groups;
+#[path = "differential/produce.rs"]
+mod produce;
+#[path = "differential/topics.rs"]
+mod topics;
+
+use std::sync::LazyLock;
+
+use asking::Conversation;
+use support::seat::{Broker, Kind, kind};
+
+static APACHE: LazyLock<Broker> = LazyLock::new(|| Broker::start_with(Kind::Apache, SETTINGS));
+/// Ours; with `ODRADEK_SEAT=apache` a second Apache, which shows that a conversation can be compared at all.
+static OURS: LazyLock<Broker> = LazyLock::new(|| Broker::start_with(kind(), SETTINGS));
+
+const SETTINGS: &[(&str, &str)] = &[];
+
+/// What may differ, by the name of the question, and why.
+const ALLOWED: &[(&str, &str)] = &[];
+
+/// Holds `talk` with both and compares what was answered to each question.
+#[track_caller]
+fn same_answers(talk: fn(&mut Conversation)) {
+    let hold = |broker: &'static Broker| {
+        let mut conversation = Conversation::with(broker);
+        talk(&mut conversation);
+        conversation.answers
+    };
+    let (apache, ours) = std::thread::scope(|scope| {
+        let apache = scope.spawn(|| hold(&APACHE));
+        let ours = hold(&OURS);
+        (apache.join().expect("the conversation with Apache"), ours)
+    });
+    if std::env::var_os("ODRADEK_TRANSCRIPT").is_some() {
+        for (question, answer) in &apache {
+            println!("{question}\n    {answer}");
+        }
+    }
+    let mut breaches = Vec::new();
+    for ((question, apache), (asked, ours)) in apache.iter().zip(&ours) {
+        assert_eq!(question, asked, "the conversation took another turn");
+        let allowed = ALLOWED.iter().any(|(name, _)| name == question);
+        if apache != ours && !allowed {
+            breaches.push(format!("{question}\n    Apache: {apache}\n    ours:   {ours}"));
+        }
+        if apache == ours && allowed && kind() == Kind::Ours {
+            breaches.push(format!("{question}: no longer differs; take it off the list"));
+        }
+    }
+    assert_eq!(apache.len(), ours.len(), "the conversation took another turn");
+    assert!(
+        breaches.is_empty(),
+        "{} of {} answers differ\n\n{}",
+        breaches.len(),
+        apache.len(),
+        breaches.join("\n\n")
+    );
+}
+
+#[test]
+fn api_versions_are_told_in_every_version() {
+    same_answers(topics::api_versions);
+}
+
+#[test]
+fn metadata_is_told_in_every_version() {
+    same_answers(topics::metadata);
+}
+
+#[test]
+fn topics_are_created_refused_grown_and_deleted() {
+    same_answers(topics::creation);
+    same_answers(topics::partitions);
+    same_answers(topics::deletion);
+}
+
+#[test]
+fn the_cluster_and_its_log_directories_are_described() {
+    same_answers(topics::cluster);
+}
+
+#[test]
+fn records_are_accepted_and_refused() {
+    same_answers(produce::versions);
+    same_answers(produce::refusals);
+    same_answers(produce::batches);
+    same_answers(produce::topic_rules);
+}
+
+#[test]
+fn idempotent_producers_are_checked() {
+    same_answers(produce::idempotence);
+}
+
+#[test]
+fn records_are_fetched() {
+    same_answers(fetch::versions);
+    same_answers(fetch::refusals);
+    same_answers(fetch::sizes);
+    same_answers(fetch::sessions);
+}
+
+#[test]
+fn offsets_are_looked_up() {
+    same_answers(fetch::offsets);
+    same_answers(fetch::epochs);
+    same_answers(fetch::deleted_records);
+}
+
+#[test]
+fn groups_are_joined_synchronised_and_left() {
+    same_answers(groups::coordinators);
+    same_answers(groups::membership);
+    same_answers(groups::static_membership);
+}
+
+#[test]
+fn offsets_are_committed_and_fetched_in_every_version() {
+    same_answers(groups::offsets);
+    same_answers(groups::deletion);
+}
+
+/// One test: what is altered for the whole broker shows in every topic.
+#[test]
+fn configs_are_described_key_by_key_altered_and_refused() {
+    same_answers(configs::of_topics);
+    same_answers(configs::of_the_broker);
+    same_answers(configs::altered);
+    same_answers(configs::replaced);
+}

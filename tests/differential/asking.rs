@@ -1,0 +1,209 @@
+//! One conversation with one broker, and what was answered.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{BrokerId, CreateTopicsRequest, GroupId, MetadataRequest, TopicName};
+use kafka_protocol::protocol::{Request, StrBytes};
+
+use crate::support::process::PATIENCE;
+use crate::support::seat::Broker;
+use crate::support::wire::Connection;
+
+pub(crate) const NOBODY: BrokerId = BrokerId(-1);
+
+pub(crate) fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_string())
+}
+
+pub(crate) fn topic(name: &str) -> TopicName {
+    TopicName(text(name))
+}
+
+pub(crate) fn group(name: &str) -> GroupId {
+    GroupId(text(name))
+}
+
+pub(crate) fn new_topic(name: &str) -> CreatableTopic {
+    CreatableTopic::default().with_name(topic(name)).with_num_partitions(1).with_replication_factor(1)
+}
+
+pub(crate) struct Conversation {
+    pub(crate) broker: &'static Broker,
+    connection: Connection,
+    hidden: Vec<(String, String)>,
+    /// Question and answer, in order.
+    pub(crate) answers: Vec<(String, String)>,
+}
+
+impl Conversation {
+    pub(crate) fn with(broker: &'static Broker) -> Conversation {
+        let connection = broker.connect();
+        let mut conversation = Conversation { broker, connection, hidden: Vec::new(), answers: Vec::new() };
+        let folder = broker.log_dir().display().to_string();
+        conversation.hide(&format!("port: {}", broker.port), "port: PORT");
+        conversation.hide(&folder, "LOGDIR");
+        let cluster = conversation.metadata(&[]).cluster_id.unwrap_or_default();
+        conversation.hide(&cluster, "CLUSTER");
+        conversation
+    }
+
+    /// Shows `name` instead of `value` in all answers from now on.
+    pub(crate) fn hide(&mut self, value: &str, name: &str) {
+        if !value.is_empty() {
+            self.hidden.push((value.to_string(), name.to_string()));
+        }
+    }
+
+    /// Asks, and keeps the whole answer; a closed connection is an answer too.
+    pub(crate) fn ask<R: Request>(&mut self, question: &str, version: i16, request: &R) -> Option<R::Response>
+    where
+        R::Response: std::fmt::Debug,
+    {
+        self.ask_for(question, version, request, |response| format!("{response:?}"))
+    }
+
+    /// Asks, and keeps what `shown` picks of the answer.
+    pub(crate) fn ask_for<R: Request>(
+        &mut self,
+        question: &str,
+        version: i16,
+        request: &R,
+        shown: impl FnOnce(&R::Response) -> String,
+    ) -> Option<R::Response> {
+        let response = self.connection.try_request(version, request);
+        let answer = match &response {
+            Ok(response) => self.masked(&shown(response)),
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => "connection closed".to_string(),
+            Err(e) => format!("no answer: {e}"),
+        };
+        self.answers.push((format!("{question} (v{version})"), answer));
+        if response.is_err() {
+            self.connection = self.broker.connect();
+        }
+        response.ok()
+    }
+
+    /// Asks without keeping the answer: to prepare the next question.
+    #[track_caller]
+    pub(crate) fn prepare<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
+        self.connection.request(version, request)
+    }
+
+    /// Keeps something else that was seen.
+    pub(crate) fn note(&mut self, question: &str, seen: impl Into<String>) {
+        let seen = self.masked(&seen.into());
+        self.answers.push((question.to_string(), seen));
+    }
+
+    #[track_caller]
+    pub(crate) fn metadata(&mut self, topics: &[&str]) -> kafka_protocol::messages::MetadataResponse {
+        let topics =
+            topics.iter().map(|name| MetadataRequestTopic::default().with_name(Some(topic(name)))).collect();
+        let request =
+            MetadataRequest::default().with_topics(Some(topics)).with_allow_auto_topic_creation(false);
+        self.prepare(12, &request)
+    }
+
+    /// Creates a topic of one partition and waits until it has a leader; its id is hidden as `ID-name`.
+    #[track_caller]
+    pub(crate) fn create(&mut self, name: &str, configs: &[(&str, &str)]) {
+        self.create_wide(name, 1, configs);
+    }
+
+    #[track_caller]
+    pub(crate) fn create_wide(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+        let configs = configs
+            .iter()
+            .map(|(key, value)| {
+                CreatableTopicConfig::default().with_name(text(key)).with_value(Some(text(value)))
+            })
+            .collect();
+        let creatable = new_topic(name).with_num_partitions(partitions).with_configs(configs);
+        let request = CreateTopicsRequest::default().with_topics(vec![creatable]).with_timeout_ms(30_000);
+        let answer = self.prepare(7, &request);
+        assert_eq!(answer.topics[0].error_code, 0, "{answer:?}");
+        self.wait_for_leaders(name);
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_for_leaders(&mut self, name: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.metadata(&[name]);
+            let known = &answer.topics[0];
+            if known.error_code == 0 && known.partitions.iter().all(|partition| partition.error_code == 0) {
+                let id = known.topic_id.to_string();
+                self.hide(&id, &format!("ID-{name}"));
+                return;
+            }
+            assert!(Instant::now() < deadline, "{name} found no leader: {answer:?}");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
+    /// Everything that differs between two runs of the same broker, replaced by names.
+    fn masked(&self, answer: &str) -> String {
+        let mut masked = answer.to_string();
+        for (value, name) in &self.hidden {
+            masked = masked.replace(value.as_str(), name);
+        }
+        without_times(&masked)
+    }
+}
+
+/// Replaces numbers of 13 digits, milliseconds since 1970, by `TIME`.
+fn without_times(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut digits = String::new();
+    for c in text.chars().chain(['\0']) {
+        if c.is_ascii_digit() {
+            digits.push(c);
+            continue;
+        }
+        if digits.len() == 13 {
+            shown.push_str("TIME");
+        } else {
+            shown.push_str(&digits);
+        }
+        digits.clear();
+        shown.push(c);
+    }
+    shown.pop();
+    shown
+}
+
+/// One line an entry, in a fixed order: for answers whose order comes from a hash map.
+pub(crate) fn sorted(lines: impl IntoIterator<Item = String>) -> String {
+    let mut lines: Vec<String> = lines.into_iter().collect();
+    lines.sort();
+    lines.join("\n            ")
+}
+
+/// Record bytes without what the broker stamps: shown as base offset, magic, last offset delta and count.
+pub(crate) fn batches(records: &Option<Bytes>) -> String {
+    let Some(records) = records else { return "null".to_string() };
+    let mut rest = &records[..];
+    let mut shown = Vec::new();
+    while rest.len() >= 61 && rest[16] == 2 {
+        let number =
+            |range: std::ops::Range<usize>| i32::from_be_bytes(rest[range].try_into().expect("4 bytes"));
+        let base = i64::from_be_bytes(rest[..8].try_into().expect("8 bytes"));
+        let length = 12 + usize::try_from(number(8..12)).expect("a length");
+        shown.push(format!(
+            "{base}+{} epoch {} attributes {} count {}{}",
+            number(23..27),
+            number(12..16),
+            rest[22],
+            number(57..61),
+            if rest.len() < length { " (cut)" } else { "" }
+        ));
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    if !rest.is_empty() {
+        shown.push(format!("{} bytes of something else", rest.len()));
+    }
+    format!("[{}]", shown.join(", "))
+}
