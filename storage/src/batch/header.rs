@@ -5,7 +5,7 @@
 use crate::types::{LeaderEpoch, Offset, ProducerId, TimestampMs};
 
 use super::attributes::{Attributes, Compression, TimestampType};
-use super::crc;
+use super::crc::{self, Tail};
 use super::error::BatchError;
 use super::fields::Fields;
 
@@ -148,8 +148,24 @@ impl BatchHeader {
         crc::append_crc32c(self.head_crc(), body)
     }
 
+    /// Lets a change of the header keep the checksum right: the `len` bytes behind it, by their part in the checksum.
+    ///
+    /// The checksum must have been found right.
+    pub(super) fn tail(&self, len: usize) -> Tail {
+        Tail::cut_off(self.crc, self.head_crc(), len)
+    }
+
+    /// Sets who timed the records and the largest time, and the checksum with them. Changes nothing where both are so.
+    pub(super) fn stamp(&mut self, kind: TimestampType, max_timestamp: TimestampMs, tail: Tail) {
+        if self.timestamp_type() != kind || self.max_timestamp != max_timestamp {
+            self.attributes = self.attributes.with_timestamp_type(kind);
+            self.max_timestamp = max_timestamp;
+            self.crc = tail.behind(self.head_crc());
+        }
+    }
+
     /// CRC-32C of the part of the header that the checksum covers.
-    pub(super) fn head_crc(&self) -> u32 {
+    fn head_crc(&self) -> u32 {
         crc::crc32c(&self.encode()[CRC_START..])
     }
 

@@ -10,7 +10,7 @@ use crate::types::{LeaderEpoch, Offset, TimestampMs};
 use super::attributes::{Compression, TimestampType};
 use super::codec::{INFLATED_RECORD_BYTES_MAX, Inflate};
 use super::convert;
-use super::crc;
+use super::crc::Tail;
 use super::error::BatchError;
 use super::header::{BatchHeader, HEADER_SIZE};
 use super::raw;
@@ -25,7 +25,7 @@ pub struct Prepared {
     header: BatchHeader,
     body: Bytes,
     /// Where the broker sets the timestamps: their checksum then follows without reading the records again.
-    body_crc: Option<u32>,
+    tail: Option<Tail>,
     converted: bool,
 }
 
@@ -288,38 +288,29 @@ impl Prepared {
     /// A batch written anew by [`convert`]; `whole` starts with `header`.
     pub(super) fn converted(header: BatchHeader, whole: &Bytes, kind: TimestampType) -> Prepared {
         let body = whole.slice(HEADER_SIZE..);
-        let body_crc = (kind == TimestampType::LogAppendTime).then(|| crc::crc32c(&body));
-        Prepared { header, body, body_crc, converted: true }
+        let tail = (kind == TimestampType::LogAppendTime).then(|| header.tail(body.len()));
+        Prepared { header, body, tail, converted: true }
     }
 
-    /// A batch whose records stay as they are; the header is corrected where the rules or the records say so.
+    /// A batch whose records stay as they are, its checksum found right; the header is corrected where the rules or
+    /// the records say so.
     fn in_place(mut header: BatchHeader, body: Bytes, max: TimestampMs, kind: TimestampType) -> Prepared {
+        let tail = header.tail(body.len());
         if kind == TimestampType::LogAppendTime {
-            let body_crc = Some(crc::crc32c(&body));
-            return Prepared { header, body, body_crc, converted: false };
+            return Prepared { header, body, tail: Some(tail), converted: false };
         }
-        if header.timestamp_type() != kind || header.max_timestamp != max {
-            header.attributes = header.attributes.with_timestamp_type(kind);
-            header.max_timestamp = max;
-            header.crc = header.compute_crc(&body);
-        }
-        Prepared { header, body, body_crc: None, converted: false }
+        header.stamp(kind, max, tail);
+        Prepared { header, body, tail: None, converted: false }
     }
 
     /// Stamps the batch for its place in the log. `now` counts only where the topic keeps append times.
     ///
     /// Costs the same for any size of batch.
     pub fn assign(mut self, first: Offset, leader_epoch: LeaderEpoch, now: TimestampMs) -> Assigned {
-        let header = &mut self.header;
-        header.base_offset = first;
-        header.leader_epoch = leader_epoch;
-        if let Some(body_crc) = self.body_crc {
-            let kind = TimestampType::LogAppendTime;
-            if header.timestamp_type() != kind || header.max_timestamp != now {
-                header.attributes = header.attributes.with_timestamp_type(kind);
-                header.max_timestamp = now;
-                header.crc = crc::combine_crc32c(header.head_crc(), body_crc, self.body.len());
-            }
+        self.header.base_offset = first;
+        self.header.leader_epoch = leader_epoch;
+        if let Some(tail) = self.tail {
+            self.header.stamp(TimestampType::LogAppendTime, now, tail);
         }
         Assigned { header: self.header, body: self.body }
     }

@@ -32,53 +32,56 @@ impl From<Endless> for BatchError {
 }
 
 /// Splits the record at the front of `rest` off.
+#[inline]
 pub(super) fn next_record<'a>(rest: &mut &'a [u8]) -> Result<RawRecord<'a>, BatchError> {
     let mut cursor = Cursor(rest);
-    let size = cursor.i32().map_err(|_| PREMATURE_END)?;
-    let size = usize::try_from(size).map_err(|_| WRONG_SIZE)?;
-    let body = cursor.take(size).ok_or(PREMATURE_END)?;
+    let size = cursor.i32().ok_or(PREMATURE_END)?;
+    let body = usize::try_from(size).ok().and_then(|size| cursor.take(size)).ok_or(PREMATURE_END)?;
     *rest = cursor.0;
     split(body)
 }
 
 /// Splits a record's body, what follows its size, into fields; they must fill it.
+#[inline]
 pub(super) fn split(body: &[u8]) -> Result<RawRecord<'_>, BatchError> {
-    let mut cursor = Cursor(body);
-    let _attributes = cursor.byte()?;
-    let timestamp_delta = cursor.i64()?;
-    let offset_delta = cursor.i32()?;
-    let key = cursor.nullable()?;
-    let value = cursor.nullable()?;
-    let header_count = usize::try_from(cursor.i32()?).map_err(|_| MALFORMED)?;
-    let headers = cursor.0;
-    for _ in 0..header_count {
-        cursor.header()?;
-    }
-    if !cursor.0.is_empty() {
-        return Err(WRONG_SIZE);
-    }
-    Ok(RawRecord { timestamp_delta, offset_delta, key, value, header_count, headers })
+    Cursor(body).record().ok_or(MALFORMED)
 }
 
-/// Reads forward through borrowed bytes.
+/// Reads forward through borrowed bytes; `None` where they are not what is asked for.
 pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
 
 impl<'a> Cursor<'a> {
     #[inline]
-    fn byte(&mut self) -> Result<u8, BatchError> {
-        let (first, rest) = self.0.split_first().ok_or(MALFORMED)?;
+    fn record(&mut self) -> Option<RawRecord<'a>> {
+        let _attributes = self.byte()?;
+        let timestamp_delta = self.i64()?;
+        let offset_delta = self.i32()?;
+        let key = self.nullable()?;
+        let value = self.nullable()?;
+        let header_count = usize::try_from(self.i32()?).ok()?;
+        let headers = self.0;
+        for _ in 0..header_count {
+            self.header()?;
+        }
+        let record = RawRecord { timestamp_delta, offset_delta, key, value, header_count, headers };
+        self.0.is_empty().then_some(record)
+    }
+
+    #[inline]
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
         self.0 = rest;
-        Ok(*first)
+        Some(*first)
     }
 
     #[inline]
-    fn i32(&mut self) -> Result<i32, BatchError> {
-        varint::decode_i32(|| self.byte())
+    fn i32(&mut self) -> Option<i32> {
+        varint::decode_i32(|| self.byte().ok_or(Endless)).ok()
     }
 
     #[inline]
-    fn i64(&mut self) -> Result<i64, BatchError> {
-        varint::decode_i64(|| self.byte())
+    fn i64(&mut self) -> Option<i64> {
+        varint::decode_i64(|| self.byte().ok_or(Endless)).ok()
     }
 
     #[inline]
@@ -89,17 +92,17 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    fn nullable(&mut self) -> Result<Option<&'a [u8]>, BatchError> {
+    fn nullable(&mut self) -> Option<Option<&'a [u8]>> {
         match usize::try_from(self.i32()?) {
-            Ok(len) => self.take(len).map(Some).ok_or(MALFORMED),
-            Err(_) => Ok(None),
+            Ok(len) => Some(Some(self.take(len)?)),
+            Err(_) => Some(None),
         }
     }
 
     /// A header's key, which may not be null, and its value, which may.
     #[inline]
-    pub(super) fn header(&mut self) -> Result<(&'a [u8], Option<&'a [u8]>), BatchError> {
-        let key = self.nullable()?.ok_or(MALFORMED)?;
-        Ok((key, self.nullable()?))
+    pub(super) fn header(&mut self) -> Option<(&'a [u8], Option<&'a [u8]>)> {
+        let key = self.nullable()??;
+        Some((key, self.nullable()?))
     }
 }

@@ -135,7 +135,7 @@ fn from_raw(
     let mut headers = Vec::new();
     let mut rest = Cursor(record.headers);
     for _ in 0..record.header_count {
-        let (key, value) = rest.header()?;
+        let (key, value) = rest.header().ok_or(raw::MALFORMED)?;
         headers.push(RecordHeader { key: share(key), value: value.map(&share) });
     }
     Ok(Record {

@@ -7,9 +7,14 @@
 pub(super) struct Endless;
 
 /// Collects the bytes of one number from wherever they come.
+#[inline]
 pub(super) fn decode_i32<E: From<Endless>>(mut next: impl FnMut() -> Result<u8, E>) -> Result<i32, E> {
-    let mut raw = 0_u32;
-    for shift in [0, 7, 14, 21, 28] {
+    let first = next()?;
+    if first & 0x80 == 0 {
+        return Ok(unzigzag_i32(u32::from(first)));
+    }
+    let mut raw = u32::from(first & 0x7f);
+    for shift in [7, 14, 21, 28] {
         let byte = next()?;
         raw |= u32::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
@@ -20,6 +25,7 @@ pub(super) fn decode_i32<E: From<Endless>>(mut next: impl FnMut() -> Result<u8, 
 }
 
 /// As [`decode_i32`], for 64 bits.
+#[inline]
 pub(super) fn decode_i64<E: From<Endless>>(mut next: impl FnMut() -> Result<u8, E>) -> Result<i64, E> {
     let mut raw = 0_u64;
     for shift in (0..=63).step_by(7) {

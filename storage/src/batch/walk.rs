@@ -50,6 +50,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Takes the next record. `describe` prints it, for the one message that shows it.
+    #[inline]
     pub(super) fn record(&mut self, record: &RecordFacts, describe: impl FnOnce() -> String) {
         if self.rules.compacted && !record.has_key {
             self.refuse_without_key();
@@ -58,17 +59,14 @@ impl<'a> Judge<'a> {
         {
             self.check_range(record);
         } else if self.claimed == Some(TimestampType::LogAppendTime) {
-            self.invalid_timestamp = true;
-            self.push(format!(
-                "Invalid timestamp type in message {}. Producer should not set timestamp type to LogAppendTime.",
-                describe()
-            ));
+            self.refuse_timestamp_type(&describe());
         }
         self.max_timestamp = self.max_timestamp.max(record.timestamp);
         self.index = self.index.saturating_add(1);
     }
 
     /// Takes the next record of a batch of magic 2.
+    #[inline]
     pub(super) fn raw_record(&mut self, header: &BatchHeader, record: &RawRecord<'_>) {
         let facts = RecordFacts {
             offset: header.base_offset.0.wrapping_add(i64::from(record.offset_delta)),
@@ -93,19 +91,33 @@ impl<'a> Judge<'a> {
     }
 
     fn check_range(&mut self, record: &RecordFacts) {
-        let now = self.now.0;
-        let age = now.wrapping_sub(record.timestamp);
-        let (before, after) = (self.rules.timestamp_before_max_ms, self.rules.timestamp_after_max_ms);
-        if age > before || age.wrapping_neg() > after {
-            self.invalid_timestamp = true;
-            self.push(format!(
-                "Timestamp {} of message with offset {} is out of range. The timestamp should be within [{}, {}]",
-                record.timestamp,
-                record.offset,
-                now.wrapping_sub(before),
-                now.wrapping_add(after)
-            ));
+        let age = self.now.0.wrapping_sub(record.timestamp);
+        if age > self.rules.timestamp_before_max_ms || age.wrapping_neg() > self.rules.timestamp_after_max_ms
+        {
+            self.refuse_timestamp(record);
         }
+    }
+
+    #[cold]
+    fn refuse_timestamp(&mut self, record: &RecordFacts) {
+        let now = self.now.0;
+        let (before, after) = (self.rules.timestamp_before_max_ms, self.rules.timestamp_after_max_ms);
+        self.invalid_timestamp = true;
+        self.push(format!(
+            "Timestamp {} of message with offset {} is out of range. The timestamp should be within [{}, {}]",
+            record.timestamp,
+            record.offset,
+            now.wrapping_sub(before),
+            now.wrapping_add(after)
+        ));
+    }
+
+    #[cold]
+    fn refuse_timestamp_type(&mut self, record: &str) {
+        self.invalid_timestamp = true;
+        self.push(format!(
+            "Invalid timestamp type in message {record}. Producer should not set timestamp type to LogAppendTime."
+        ));
     }
 
     #[cold]
