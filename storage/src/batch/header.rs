@@ -155,13 +155,16 @@ impl BatchHeader {
         Tail::cut_off(self.crc, self.head_crc(), len)
     }
 
-    /// Sets who timed the records and the largest time, and the checksum with them. Changes nothing where both are so.
+    /// Whether [`BatchHeader::stamp`] would change nothing.
+    pub(super) fn is_stamped(&self, kind: TimestampType, max_timestamp: TimestampMs) -> bool {
+        self.timestamp_type() == kind && self.max_timestamp == max_timestamp
+    }
+
+    /// Sets who timed the records and the largest time, and the checksum with them.
     pub(super) fn stamp(&mut self, kind: TimestampType, max_timestamp: TimestampMs, tail: Tail) {
-        if self.timestamp_type() != kind || self.max_timestamp != max_timestamp {
-            self.attributes = self.attributes.with_timestamp_type(kind);
-            self.max_timestamp = max_timestamp;
-            self.crc = tail.behind(self.head_crc());
-        }
+        self.attributes = self.attributes.with_timestamp_type(kind);
+        self.max_timestamp = max_timestamp;
+        self.crc = tail.behind(self.head_crc());
     }
 
     /// CRC-32C of the part of the header that the checksum covers.

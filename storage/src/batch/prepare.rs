@@ -259,12 +259,24 @@ struct SkippedRecord {
 }
 
 impl SkippedRecord {
+    fn of(record: &raw::RawRecord<'_>) -> Result<SkippedRecord, BatchError> {
+        let len = |field: Option<&[u8]>| field.map_or(Ok(-1), |field| i32::try_from(field.len()));
+        let (Ok(key_len), Ok(value_len)) = (len(record.key), len(record.value)) else {
+            return Err(raw::WRONG_SIZE);
+        };
+        let (timestamp_delta, offset_delta) = (record.timestamp_delta, record.offset_delta);
+        Ok(SkippedRecord { timestamp_delta, offset_delta, key_len, value_len })
+    }
+
     /// Unlike Kafka here, insists that the fields fill the size the record claims: consumers would fail on others.
     fn read(stream: &mut Inflate<'_>) -> Result<SkippedRecord, BatchError> {
         let size =
             stream.i32().map_err(|error| if error == raw::MALFORMED { raw::PREMATURE_END } else { error })?;
         if usize::try_from(size).is_ok_and(|size| size > INFLATED_RECORD_BYTES_MAX) {
             return Err(BatchError::Inflated { limit: INFLATED_RECORD_BYTES_MAX as u64 });
+        }
+        if let Some(body) = usize::try_from(size).ok().and_then(|size| stream.in_one_piece(size)) {
+            return SkippedRecord::of(&raw::split(body)?);
         }
         let start = stream.consumed();
         stream.skip(1)?;
@@ -295,11 +307,13 @@ impl Prepared {
     /// A batch whose records stay as they are, its checksum found right; the header is corrected where the rules or
     /// the records say so.
     fn in_place(mut header: BatchHeader, body: Bytes, max: TimestampMs, kind: TimestampType) -> Prepared {
-        let tail = header.tail(body.len());
         if kind == TimestampType::LogAppendTime {
-            return Prepared { header, body, tail: Some(tail), converted: false };
+            let tail = Some(header.tail(body.len()));
+            return Prepared { header, body, tail, converted: false };
         }
-        header.stamp(kind, max, tail);
+        if !header.is_stamped(kind, max) {
+            header.stamp(kind, max, header.tail(body.len()));
+        }
         Prepared { header, body, tail: None, converted: false }
     }
 
@@ -309,7 +323,9 @@ impl Prepared {
     pub fn assign(mut self, first: Offset, leader_epoch: LeaderEpoch, now: TimestampMs) -> Assigned {
         self.header.base_offset = first;
         self.header.leader_epoch = leader_epoch;
-        if let Some(tail) = self.tail {
+        if let Some(tail) = self.tail
+            && !self.header.is_stamped(TimestampType::LogAppendTime, now)
+        {
             self.header.stamp(TimestampType::LogAppendTime, now, tail);
         }
         Assigned { header: self.header, body: self.body }

@@ -15,8 +15,10 @@ use super::{CHUNK_SIZE, INFLATED_BYTES_MAX, INFLATED_RECORD_BYTES_MAX};
 pub(in super::super) struct Inflate<'a> {
     codec: Compression,
     source: Source<'a>,
+    /// Holds the current chunk up to `end`; what is behind is left from chunks before and never read.
     chunk: Vec<u8>,
     position: usize,
+    end: usize,
     total: u64,
 }
 
@@ -46,31 +48,26 @@ impl<'a> Inflate<'a> {
                 Source::Zstd(decoder)
             }
         };
-        Ok(Inflate { codec, source, chunk: Vec::new(), position: 0, total: 0 })
+        Ok(Inflate { codec, source, chunk: Vec::new(), position: 0, end: 0, total: 0 })
     }
 
     /// Makes sure there is an unread byte; `false` at the end of the stream.
     fn fill(&mut self) -> Result<bool, BatchError> {
-        while self.position >= self.chunk.len() {
+        while self.position >= self.end {
             self.position = 0;
-            let more = match &mut self.source {
-                Source::Plain(rest) => {
-                    let (now, later) = rest.split_at(rest.len().min(CHUNK_SIZE));
-                    *rest = later;
-                    self.chunk.clear();
-                    self.chunk.extend_from_slice(now);
-                    Ok(!now.is_empty())
-                }
+            self.end = 0;
+            let len = match &mut self.source {
+                Source::Plain(rest) => read_chunk(rest, &mut self.chunk),
                 Source::Gzip(members) => read_chunk(members.as_mut(), &mut self.chunk),
                 Source::Snappy(blocks) => blocks.next_into(&mut self.chunk),
                 Source::Lz4(blocks) => blocks.next_into(&mut self.chunk),
                 Source::Zstd(decoder) => read_chunk(decoder, &mut self.chunk),
             };
-            if !more.map_err(|reason| failed(self.codec, reason))? {
-                self.chunk.clear();
+            let Some(len) = len.map_err(|reason| failed(self.codec, reason))? else {
                 return Ok(false);
-            }
-            self.total += self.chunk.len() as u64;
+            };
+            self.end = len;
+            self.total += len as u64;
             if self.total > INFLATED_BYTES_MAX {
                 return Err(BatchError::Inflated { limit: INFLATED_BYTES_MAX });
             }
@@ -90,7 +87,7 @@ impl<'a> Inflate<'a> {
     /// `None` at the end of the stream.
     #[inline]
     pub(in super::super) fn byte(&mut self) -> Result<Option<u8>, BatchError> {
-        if self.position >= self.chunk.len() && !self.fill()? {
+        if self.position >= self.end && !self.fill()? {
             return Ok(None);
         }
         let byte = self.chunk.get(self.position).copied();
@@ -120,6 +117,14 @@ impl<'a> Inflate<'a> {
             self.position += piece.len();
         }
         Ok(())
+    }
+
+    /// The next `len` bytes, where they lie in the current chunk; else nothing is consumed.
+    pub(in super::super) fn in_one_piece(&mut self, len: usize) -> Option<&[u8]> {
+        let end = self.position.checked_add(len).filter(|end| *end <= self.end)?;
+        let piece = self.chunk.get(self.position..end)?;
+        self.position = end;
+        Some(piece)
     }
 
     pub(in super::super) fn skip(&mut self, len: usize) -> Result<(), BatchError> {
@@ -176,16 +181,18 @@ impl<'a> Inflate<'a> {
 
     /// Decompressed bytes consumed so far.
     pub(in super::super) fn consumed(&self) -> u64 {
-        self.total - (self.chunk.len() - self.position.min(self.chunk.len())) as u64
+        self.total - self.end.saturating_sub(self.position) as u64
     }
 }
 
-/// Replaces `chunk` by the next bytes of `from`; `false` at its end.
-fn read_chunk(from: &mut impl Read, chunk: &mut Vec<u8>) -> Result<bool, String> {
+/// Puts the next bytes of `from` at the front of `chunk`; yields how many, `None` at the end.
+fn read_chunk(from: &mut impl Read, chunk: &mut Vec<u8>) -> Result<Option<usize>, String> {
     chunk.resize(CHUNK_SIZE, 0);
-    let len = from.read(chunk).map_err(|error| error.to_string())?;
-    chunk.truncate(len);
-    Ok(len > 0)
+    match from.read(chunk) {
+        Ok(0) => Ok(None),
+        Ok(len) => Ok(Some(len)),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn failed(codec: Compression, reason: impl ToString) -> BatchError {

@@ -59,10 +59,12 @@ impl<'a> Blocks<'a> {
         })
     }
 
-    /// Replaces `out` by the next block; `false` at the end of the frame. What follows the frame is ignored.
-    pub(super) fn next_into(&mut self, out: &mut Vec<u8>) -> Result<bool, String> {
+    /// Puts the next block at the front of `out`; yields its length, `None` at the end of the frame.
+    ///
+    /// What follows the frame is ignored.
+    pub(super) fn next_into(&mut self, out: &mut Vec<u8>) -> Result<Option<usize>, String> {
         if self.ended {
-            return Ok(false);
+            return Ok(None);
         }
         let prefix = u32::from_le_bytes(take(&mut self.rest)?);
         let size = (prefix & !UNCOMPRESSED) as usize;
@@ -71,7 +73,7 @@ impl<'a> Blocks<'a> {
             if self.content_checksum {
                 take::<4>(&mut self.rest)?;
             }
-            return Ok(false);
+            return Ok(None);
         }
         if size > self.block_size_max {
             return Err(format!("block size {size} exceeded max: {}", self.block_size_max));
@@ -84,13 +86,15 @@ impl<'a> Blocks<'a> {
         if prefix & UNCOMPRESSED != 0 {
             out.clear();
             out.extend_from_slice(block);
-        } else {
-            // A block byte yields at most 255: do not reserve more than that for a small one.
-            out.resize(self.block_size_max.min(size.saturating_mul(255)), 0);
-            let len = lz4_flex::block::decompress_into(block, out).map_err(|error| error.to_string())?;
-            out.truncate(len);
+            return Ok(Some(size));
         }
-        Ok(true)
+        // A block byte yields at most 255: do not reserve more than that for a small one.
+        let room = self.block_size_max.min(size.saturating_mul(255));
+        if out.len() < room {
+            out.resize(room, 0);
+        }
+        let room = out.get_mut(..room).unwrap_or_default();
+        lz4_flex::block::decompress_into(block, room).map(Some).map_err(|error| error.to_string())
     }
 }
 

@@ -32,16 +32,15 @@ impl<'a> Blocks<'a> {
         Blocks { rest: bytes, framing: Framing::Unknown }
     }
 
-    /// Replaces `out` by the next block; `false` at the end.
-    pub(super) fn next_into(&mut self, out: &mut Vec<u8>) -> Result<bool, String> {
+    /// Puts the next block at the front of `out`; yields its length, `None` at the end.
+    pub(super) fn next_into(&mut self, out: &mut Vec<u8>) -> Result<Option<usize>, String> {
         match self.framing {
-            Framing::Ended => Ok(false),
+            Framing::Ended => Ok(None),
             Framing::Framed => self.next_block(out),
             Framing::Unknown if self.rest.is_empty() => Err("cannot decompress an empty stream".to_owned()),
             Framing::Unknown if self.rest.len() < STREAM_HEADER.len() || !self.rest.starts_with(MAGIC) => {
                 self.framing = Framing::Ended;
-                decompress(mem::take(&mut self.rest), out)?;
-                Ok(true)
+                decompress(mem::take(&mut self.rest), out).map(Some)
             }
             Framing::Unknown => {
                 self.framing = Framing::Framed;
@@ -60,11 +59,11 @@ impl<'a> Blocks<'a> {
         Ok(i32::from_be_bytes([a, b, c, d]))
     }
 
-    fn next_block(&mut self, out: &mut Vec<u8>) -> Result<bool, String> {
+    fn next_block(&mut self, out: &mut Vec<u8>) -> Result<Option<usize>, String> {
         loop {
             let Some((size, rest)) = self.rest.split_first_chunk::<4>() else {
                 self.framing = Framing::Ended;
-                return Ok(false);
+                return Ok(None);
             };
             // Another stream may follow; only then does Java look at the version.
             if self.rest.starts_with(MAGIC) {
@@ -78,21 +77,20 @@ impl<'a> Blocks<'a> {
                 usize::try_from(i32::from_be_bytes(*size)).map_err(|_| "a block has a negative size")?;
             let (block, rest) = rest.split_at_checked(size).ok_or("a block is cut off")?;
             self.rest = rest;
-            decompress(block, out)?;
-            return Ok(true);
+            return decompress(block, out).map(Some);
         }
     }
 }
 
-fn decompress(block: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+fn decompress(block: &[u8], out: &mut Vec<u8>) -> Result<usize, String> {
     let len = snap::raw::decompress_len(block).map_err(|error| error.to_string())?;
     if len / RATIO_MAX > block.len() {
         return Err(format!("a block of {} bytes claims to hold {len}", block.len()));
     }
-    out.resize(len, 0);
-    let written = snap::raw::Decoder::new().decompress(block, out).map_err(|error| error.to_string())?;
-    out.truncate(written);
-    Ok(())
+    if out.len() < len {
+        out.resize(len, 0);
+    }
+    snap::raw::Decoder::new().decompress(block, out).map_err(|error| error.to_string())
 }
 
 /// Appends `block` as one block of a stream.
