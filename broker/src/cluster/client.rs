@@ -81,7 +81,8 @@ pub(crate) enum MultiError {
 /// A connected client. Cheap to share; all of it is one session.
 pub(crate) struct ZooKeeper {
     connector: Reconnect,
-    current: RwLock<zk::Client>,
+    /// `None` once closed.
+    current: RwLock<Option<zk::Client>>,
     session: watch::Sender<SessionView>,
     /// Bound of each call. The session timeout: after it nothing can be relied upon anyway.
     call_max: Duration,
@@ -136,7 +137,7 @@ impl ZooKeeper {
         let client = enter_chroot(client, connect.chroot.as_deref()).await?;
         let zookeeper = Arc::new(ZooKeeper {
             connector,
-            current: RwLock::new(client),
+            current: RwLock::new(Some(client)),
             session: watch::Sender::new(SessionView { number: 1, attachment: 1 }),
             call_max: session_timeout,
         });
@@ -145,8 +146,14 @@ impl ZooKeeper {
     }
 
     /// The id of the current session, as ZooKeeper shows it in `ephemeralOwner`.
+    /// 0 once closed.
     pub(crate) fn session_id(&self) -> i64 {
-        self.client().session_id().0
+        self.client().map_or(0, |client| client.session_id().0)
+    }
+
+    /// As the server granted it.
+    pub(crate) fn session_timeout(&self) -> Duration {
+        self.client().map_or(self.connector.session_timeout, |client| client.session_timeout())
     }
 
     /// Changes when watches or ephemeral znodes were lost.
@@ -243,14 +250,12 @@ impl ZooKeeper {
         outcome.map_err(|(index, source)| MultiError::Refused { index, source })
     }
 
-    /// Ends the session so that our ephemeral znodes go at once.
-    pub(crate) async fn close(self: Arc<Self>) {
-        let Some(this) = Arc::into_inner(self) else {
-            warn!("the ZooKeeper session is still in use and ends by its timeout");
-            return;
-        };
-        let client = this.current.into_inner().unwrap_or_else(PoisonError::into_inner);
+    /// Ends the session so that our ephemeral znodes go at once. Later calls fail.
+    pub(crate) async fn close(&self) {
+        let client = self.current.write().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(client) = client else { return };
         let mut state = client.state_watcher();
+        // The last client that goes ends the session; calls under way hold theirs until they are done.
         drop(client);
         let closed = async { while !state.changed().await.is_terminated() {} };
         if tokio::time::timeout(CLOSE_MAX, closed).await.is_err() {
@@ -258,7 +263,8 @@ impl ZooKeeper {
         }
     }
 
-    fn client(&self) -> zk::Client {
+    /// `None` once closed.
+    fn client(&self) -> Option<zk::Client> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -270,7 +276,8 @@ impl ZooKeeper {
     {
         let deadline = Instant::now() + self.call_max;
         loop {
-            let result = timeout_at(deadline, call(self.client())).await.unwrap_or(Err(zk::Error::Timeout));
+            let client = self.client().ok_or(zk::Error::ClientClosed)?;
+            let result = timeout_at(deadline, call(client)).await.unwrap_or(Err(zk::Error::Timeout));
             match result {
                 Err(error) if is_passing(&error) && Instant::now() + RETRY_PAUSE < deadline => {
                     sleep(RETRY_PAUSE).await;
@@ -281,7 +288,10 @@ impl ZooKeeper {
     }
 
     fn replace(&self, client: zk::Client, same_session: bool) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = client;
+        match &mut *self.current.write().unwrap_or_else(PoisonError::into_inner) {
+            Some(current) => *current = client,
+            None => return,
+        }
         self.session.send_modify(|view| {
             view.attachment += 1;
             if !same_session {
@@ -296,7 +306,7 @@ async fn keep_session(zookeeper: std::sync::Weak<ZooKeeper>) {
     loop {
         let Some((mut state, session)) = zookeeper
             .upgrade()
-            .map(|zookeeper| zookeeper.client())
+            .and_then(|zookeeper| zookeeper.client())
             .map(|client| (client.state_watcher(), client.session().clone()))
         else {
             return;
@@ -347,6 +357,8 @@ fn is_passing(error: &zk::Error) -> bool {
             | zk::Error::SessionMoved
             | zk::Error::ClientClosed
             | zk::Error::Throttled
+            // The connection's own errors: reset, no response.
+            | zk::Error::Custom(_)
     )
 }
 

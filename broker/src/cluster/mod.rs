@@ -5,7 +5,15 @@
 //! `coordinator::cluster`.
 
 pub(crate) mod client;
+pub(crate) mod controller;
 pub(crate) mod identity;
+mod ledger;
+mod loading;
 pub(crate) mod metadata;
+pub(crate) mod producer_ids;
 pub(crate) mod registration;
+mod requests;
+#[cfg(test)]
+mod tests;
+mod watches;
 pub(crate) mod znodes;

@@ -5,6 +5,7 @@
 
 mod assignment;
 mod batch;
+mod brokers;
 mod controller;
 mod deletion;
 mod election;
@@ -13,6 +14,7 @@ mod plan;
 mod requests;
 #[cfg(test)]
 mod tests;
+mod topics;
 mod transitions;
 mod types;
 

@@ -18,7 +18,10 @@ pub(crate) const LOG_DIR_EVENTS: &str = "/log_dir_event_notification";
 pub(crate) const PRODUCER_ID_BLOCK: &str = "/latest_producer_id_block";
 
 /// What every broker makes sure exists when it starts, in Kafka's order (parents are made on the way).
-pub(crate) const PERSISTENT: [&str; 14] = [
+///
+/// Without the block of producer ids: Apache's controller reads a node that holds empty data (not: no data) as a broken
+/// block, and nodes without data are beyond the client library. Whoever hands out the first block creates it.
+pub(crate) const PERSISTENT: [&str; 13] = [
     "/consumers",
     BROKER_IDS,
     TOPICS,
@@ -26,7 +29,6 @@ pub(crate) const PERSISTENT: [&str; 14] = [
     DELETE_TOPICS,
     BROKER_SEQUENCE,
     ISR_CHANGES,
-    PRODUCER_ID_BLOCK,
     LOG_DIR_EVENTS,
     "/config/topics",
     "/config/clients",

@@ -1,0 +1,277 @@
+//! The controller's hand in ZooKeeper: each write guarded by the version of `/controller_epoch`.
+//!
+//! A write either happens while this broker is the controller or not at all. What another controller's epoch stops is
+//! reported as `Lost`, and the term is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coordinator::cluster::{Leadership, Operation, Outcome};
+use storage::types::TopicPartition;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tracing::warn;
+use zookeeper_client as zk;
+
+use super::client::{Lifetime, MultiError, Write, Written, ZooKeeper};
+use super::znodes::{self, encode_state, encode_topic, paths};
+
+/// Pause before a call that ZooKeeper did not answer is made again.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// Why a controller's term ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Lost {
+    #[error("another controller was elected")]
+    Moved,
+    #[error("the ZooKeeper session expired")]
+    Expired,
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl From<znodes::Unreadable> for Lost {
+    fn from(error: znodes::Unreadable) -> Lost {
+        Lost::Broken(error.to_string())
+    }
+}
+
+/// ZooKeeper during one term of office.
+#[derive(Clone)]
+pub(super) struct Ledger {
+    pub(super) zookeeper: Arc<ZooKeeper>,
+    /// Session the term began in.
+    session: u64,
+    /// Version of `/controller_epoch` that this term's election wrote.
+    fence: i32,
+    in_flight: Arc<Semaphore>,
+}
+
+impl Ledger {
+    pub(super) fn new(zookeeper: Arc<ZooKeeper>, fence: i32, in_flight_max: usize) -> Ledger {
+        let session = zookeeper.session().borrow().number;
+        let in_flight = Arc::new(Semaphore::new(in_flight_max.max(1)));
+        Ledger { zookeeper, session, fence, in_flight }
+    }
+
+    /// Whether the term began in session `number`.
+    pub(super) fn is_of(&self, number: u64) -> bool {
+        self.session == number
+    }
+
+    /// The outcomes in the order of the operations. Neighbours of one kind are written at the same time.
+    pub(super) async fn execute(&self, operations: &[Operation]) -> Result<Vec<Outcome>, Lost> {
+        let mut outcomes = Vec::with_capacity(operations.len());
+        for alike in
+            operations.chunk_by(|one, next| std::mem::discriminant(one) == std::mem::discriminant(next))
+        {
+            outcomes.extend(
+                self.together(alike, |ledger, operation| async move { ledger.perform(&operation).await })
+                    .await?,
+            );
+        }
+        Ok(outcomes)
+    }
+
+    /// Does `work` for each item at the same time, as far as the limit on requests in flight allows.
+    pub(super) async fn together<T, R, F, W>(&self, items: &[T], work: F) -> Result<Vec<R>, Lost>
+    where
+        T: Clone + Send + 'static,
+        R: Send + 'static,
+        F: Fn(Ledger, T) -> W,
+        W: Future<Output = Result<R, Lost>> + Send + 'static,
+    {
+        let mut tasks = JoinSet::new();
+        for (index, item) in items.iter().cloned().enumerate() {
+            let permit = Arc::clone(&self.in_flight).acquire_owned().await;
+            let done = work(self.clone(), item);
+            tasks.spawn(async move {
+                let result = done.await;
+                drop(permit);
+                (index, result)
+            });
+        }
+        let mut results: Vec<Option<R>> = items.iter().map(|_| None).collect();
+        while let Some(done) = tasks.join_next().await {
+            let (index, result) = done.map_err(|error| Lost::Broken(error.to_string()))?;
+            if let Some(slot) = results.get_mut(index) {
+                *slot = Some(result?);
+            }
+        }
+        results.into_iter().map(|result| result.ok_or(Lost::Moved)).collect()
+    }
+
+    async fn perform(&self, operation: &Operation) -> Result<Outcome, Lost> {
+        match operation {
+            Operation::CreateTopicDirectory(topic) => self.create_empty(paths::topic_partitions(topic)).await,
+            Operation::CreatePartitionDirectory(name) => self.create_empty(paths::partition(name)).await,
+            Operation::CreateState(name, leadership) => self.create_state(name, leadership).await,
+            Operation::SetState(name, leadership) => self.set_state(name, leadership).await,
+            Operation::SetTopic(record) => {
+                self.set(paths::topic(&record.name), encode_topic(record), None).await
+            }
+            Operation::DeleteTopic(topic) => {
+                self.delete_tree(paths::topic(topic)).await?;
+                self.delete(paths::topic_config(topic)).await?;
+                self.delete(paths::deletion(topic)).await
+            }
+            Operation::DropDeletion(topic) => self.delete(paths::deletion(topic)).await,
+            Operation::DropPreferredElection => self.delete(paths::PREFERRED_ELECTION.to_owned()).await,
+            Operation::DropLogDirNotices(names) => {
+                for name in names {
+                    self.delete(format!("{}/{name}", paths::LOG_DIR_EVENTS)).await?;
+                }
+                Ok(Outcome::Written(0))
+            }
+            Operation::ReadUncleanElection(topic) => self.read_unclean_election(topic).await,
+        }
+    }
+
+    async fn create_empty(&self, path: String) -> Result<Outcome, Lost> {
+        self.create(path, Vec::new()).await
+    }
+
+    async fn create(&self, path: String, data: Vec<u8>) -> Result<Outcome, Lost> {
+        self.write(Write::Create { path, data, lifetime: Lifetime::Persistent }).await
+    }
+
+    async fn set(&self, path: String, data: Vec<u8>, version: Option<i32>) -> Result<Outcome, Lost> {
+        self.write(Write::Set { path, data, version }).await
+    }
+
+    /// What is not there counts as deleted.
+    async fn delete(&self, path: String) -> Result<Outcome, Lost> {
+        self.write(Write::Delete { path, version: None }).await
+    }
+
+    async fn create_state(&self, name: &TopicPartition, leadership: &Leadership) -> Result<Outcome, Lost> {
+        let outcome = self.create(paths::partition_state(name), encode_state(leadership)).await?;
+        if outcome != Outcome::Exists {
+            return Ok(outcome);
+        }
+        // It may be the own one, written before a connection broke.
+        match self.state(name).await? {
+            Some(found) if Leadership { version: 0, ..leadership.clone() } == found => {
+                Ok(Outcome::Written(0))
+            }
+            _ => Ok(Outcome::Exists),
+        }
+    }
+
+    async fn set_state(&self, name: &TopicPartition, leadership: &Leadership) -> Result<Outcome, Lost> {
+        let version = leadership.version;
+        let path = paths::partition_state(name);
+        let outcome = self.set(path, encode_state(leadership), Some(version)).await?;
+        if !matches!(outcome, Outcome::Conflict(_)) {
+            return Ok(outcome);
+        }
+        let found = self.state(name).await?;
+        let own = Leadership { version: version.wrapping_add(1), ..leadership.clone() };
+        if found.as_ref() == Some(&own) {
+            Ok(Outcome::Written(own.version))
+        } else {
+            Ok(Outcome::Conflict(found))
+        }
+    }
+
+    /// `None` where the partition was never started.
+    pub(super) async fn state(&self, name: &TopicPartition) -> Result<Option<Leadership>, Lost> {
+        let path = paths::partition_state(name);
+        match self.get(&path).await? {
+            Some((data, stat)) => Ok(Some(znodes::state(name, &data, stat.version)?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn delete_tree(&self, path: String) -> Result<(), Lost> {
+        let children = self.children(&path).await?.unwrap_or_default();
+        let below: Vec<String> = children.iter().map(|child| format!("{path}/{child}")).collect();
+        for child in below {
+            Box::pin(self.delete_tree(child)).await?;
+        }
+        self.delete(path).await.map(drop)
+    }
+
+    async fn read_unclean_election(&self, topic: &str) -> Result<Outcome, Lost> {
+        let path = paths::topic_config(topic);
+        let Some((data, _)) = self.get(&path).await? else { return Ok(Outcome::UncleanElection(None)) };
+        Ok(match znodes::config(&path, &data) {
+            Ok(config) => {
+                let said = config.iter().find(|(key, _)| key == "unclean.leader.election.enable");
+                Outcome::UncleanElection(said.map(|(_, value)| value.trim().eq_ignore_ascii_case("true")))
+            }
+            Err(error) => Outcome::Failed(error.to_string()),
+        })
+    }
+
+    /// One write, fenced. A node that is gone, or not there to be deleted, is no failure of the fence.
+    async fn write(&self, write: Write) -> Result<Outcome, Lost> {
+        let is_delete = matches!(write, Write::Delete { .. });
+        let check = Write::Check { path: paths::CONTROLLER_EPOCH.to_owned(), version: self.fence };
+        let writes = [check, write];
+        loop {
+            match self.zookeeper.multi(&writes).await {
+                Ok(written) => return Ok(Outcome::Written(written.get(1).map_or(0, version))),
+                Err(MultiError::Refused { index: 0, source: zk::Error::BadVersion | zk::Error::NoNode }) => {
+                    return Err(Lost::Moved);
+                }
+                Err(MultiError::Refused { source, .. }) => {
+                    return Ok(match source {
+                        zk::Error::NodeExists => Outcome::Exists,
+                        zk::Error::NoNode if is_delete => Outcome::Written(0),
+                        zk::Error::BadVersion | zk::Error::NoNode => Outcome::Conflict(None),
+                        other => Outcome::Failed(other.to_string()),
+                    });
+                }
+                Err(MultiError::Failed(error)) => self.wait_out(&error).await?,
+            }
+        }
+    }
+
+    /// Reads until ZooKeeper answers; `None` where there is no such node.
+    pub(super) async fn get(&self, path: &str) -> Result<Option<(Vec<u8>, zk::Stat)>, Lost> {
+        loop {
+            match self.zookeeper.get(path).await {
+                Ok(found) => return Ok(found),
+                Err(error) => self.wait_out(&error).await?,
+            }
+        }
+    }
+
+    /// Lists until ZooKeeper answers; `None` where there is no such node.
+    pub(super) async fn children(&self, path: &str) -> Result<Option<Vec<String>>, Lost> {
+        loop {
+            match self.zookeeper.children(path).await {
+                Ok(found) => return Ok(found),
+                Err(error) => self.wait_out(&error).await?,
+            }
+        }
+    }
+
+    /// An ensemble that is away ends no term; an expired session does.
+    async fn wait_out(&self, error: &zk::Error) -> Result<(), Lost> {
+        if self.zookeeper.session().borrow().number != self.session {
+            return Err(Lost::Expired);
+        }
+        match error {
+            zk::Error::ConnectionLoss
+            | zk::Error::Timeout
+            | zk::Error::SessionExpired
+            | zk::Error::SessionMoved
+            | zk::Error::Throttled
+            | zk::Error::Custom(_) => {
+                warn!("ZooKeeper does not answer ({error}); the controller waits for it");
+                tokio::time::sleep(RETRY_PAUSE).await;
+                Ok(())
+            }
+            other => Err(Lost::Broken(format!("ZooKeeper: {other}"))),
+        }
+    }
+}
+
+fn version(written: &Written) -> i32 {
+    match written {
+        Written::Set(stat) => stat.version,
+        Written::Checked | Written::Created(_) | Written::Deleted => 0,
+    }
+}
