@@ -137,3 +137,91 @@ pub(super) fn write_block(block: &[u8], level: i32, out: &mut Vec<u8>) -> Result
 pub(super) fn write_end(out: &mut Vec<u8>) {
     out.extend_from_slice(&[0; 4]);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use lz4::liblz4::BlockChecksum;
+    use lz4::{BlockMode, BlockSize, ContentChecksum, EncoderBuilder};
+
+    use super::super::super::attributes::Compression;
+    use super::super::super::rules::TargetCompression;
+    use super::super::{Deflate, Deflated};
+    use super::*;
+
+    fn payload() -> Vec<u8> {
+        (0..400_000_u32).map(|i| ((i / 7).wrapping_mul(i) >> 5) as u8).collect()
+    }
+
+    fn frame(builder: &mut EncoderBuilder) -> Vec<u8> {
+        let mut encoder = builder.build(Vec::new()).expect("liblz4 takes these settings");
+        encoder.write_all(&payload()).expect("memory");
+        let (bytes, result) = encoder.finish();
+        result.expect("memory");
+        bytes
+    }
+
+    fn read(frame: &[u8], magic: i8) -> Result<Vec<u8>, String> {
+        let mut blocks = Blocks::new(frame, magic)?;
+        let (mut all, mut block) = (Vec::new(), Vec::new());
+        while let Some(len) = blocks.next_into(&mut block)? {
+            all.extend_from_slice(&block[..len]);
+        }
+        Ok(all)
+    }
+
+    /// librdkafka and most other clients compress with this library.
+    #[test]
+    fn frames_of_liblz4_are_read_with_any_block_size_and_checksums() {
+        for size in [BlockSize::Max64KB, BlockSize::Max256KB, BlockSize::Max1MB, BlockSize::Max4MB] {
+            for checksum in [ContentChecksum::NoChecksum, ContentChecksum::ChecksumEnabled] {
+                for block_checksum in [BlockChecksum::NoBlockChecksum, BlockChecksum::BlockChecksumEnabled] {
+                    let bytes = frame(
+                        EncoderBuilder::new()
+                            .block_mode(BlockMode::Independent)
+                            .block_size(size.clone())
+                            .block_checksum(block_checksum)
+                            .checksum(checksum.clone())
+                            .content_size(payload().len() as u64),
+                    );
+                    assert_eq!(read(&bytes, 2), Ok(payload()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn dependent_blocks_are_refused_as_kafka_refuses_them() {
+        let bytes = frame(EncoderBuilder::new().block_mode(BlockMode::Linked));
+        assert!(read(&bytes, 2).is_err());
+    }
+
+    #[test]
+    fn liblz4_reads_our_frames() {
+        for level in [1, 9, 17] {
+            let mut sink =
+                Deflate::new(TargetCompression::Lz4 { level }, Compression::None, 2, 0, usize::MAX)
+                    .expect("a known level");
+            sink.write(&payload()).expect("memory");
+            let Deflated::Bytes(bytes) = sink.finish().expect("memory") else {
+                panic!("no limit was set");
+            };
+            let mut all = Vec::new();
+            lz4::Decoder::new(&bytes[..])
+                .and_then(|mut decoder| decoder.read_to_end(&mut all))
+                .expect("a good frame");
+            assert_eq!(all, payload());
+        }
+    }
+
+    #[test]
+    fn the_wrong_header_checksum_of_old_clients_is_taken_in_magic_0_only() {
+        let mut bytes = Vec::new();
+        write_header(0, &mut bytes);
+        write_block(b"payload", 9, &mut bytes).expect("small");
+        write_end(&mut bytes);
+        assert_eq!(read(&bytes, 0), Ok(b"payload".to_vec()));
+        assert_eq!(read(&bytes, 1), Err("the frame header is corrupt".to_owned()));
+    }
+}
