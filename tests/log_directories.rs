@@ -366,7 +366,7 @@ fn swap_there_and_back(last_stop: LastStop) {
     let end = end_offset(&mut connection);
     broker.stop();
 
-    let log = open(&folder, LastStop::Clean);
+    let mut log = open(&folder, LastStop::Clean);
     assert_eq!(log.end(), Offset(end));
     log.close().expect("closed");
     let expected: i64 = (0..90).map(|number| 1 + number % 4).sum();
