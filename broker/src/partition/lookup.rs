@@ -4,6 +4,7 @@
 use kafka_protocol::error::ResponseError;
 use storage::types::{LeaderEpoch, Offset, TimestampMs};
 
+use crate::clock;
 use crate::errors::WireError;
 use crate::partition::Partition;
 use crate::partition::reading::Isolation;
@@ -75,6 +76,23 @@ impl Partition {
         }
     }
 
+    /// Version 0 of ListOffsets: starts of segments that were last written before a time (-1: all, -2: the first), the
+    /// newest first; and the high watermark.
+    pub(crate) fn offsets_before(
+        &self,
+        timestamp: TimestampMs,
+        most: usize,
+        leader_only: bool,
+    ) -> Result<(Vec<Offset>, Offset), ResponseError> {
+        let inner = self.lock();
+        inner.check_epoch(LeaderEpoch::NONE, leader_only)?;
+        let high_watermark = inner.log.high_watermark();
+        let reader = inner.log.reader();
+        drop(inner);
+        let offsets = reader.offsets_before(timestamp, most, clock::wall()).map_err(|error| error.wire())?;
+        Ok((offsets, high_watermark))
+    }
+
     pub(crate) fn end_of_epoch(
         &self,
         epoch: LeaderEpoch,
@@ -91,11 +109,12 @@ impl Partition {
     /// Makes everything before `offset` unreadable (DeleteRecords) and returns the log's new start, the low watermark
     /// of a partition whose only replica this is. `None` asks for the high watermark.
     pub(crate) fn delete_records(&self, offset: Option<Offset>) -> Result<Offset, ResponseError> {
-        if self.config().log.cleanup.compact && !self.config().log.cleanup.delete {
-            return Err(ResponseError::PolicyViolation);
-        }
+        let deletable = self.config().log.cleanup.delete;
         let mut inner = self.lock();
         inner.check_epoch(LeaderEpoch::NONE, true)?;
+        if !deletable {
+            return Err(ResponseError::PolicyViolation);
+        }
         let offset = offset.unwrap_or(inner.log.high_watermark());
         if offset < Offset::ZERO {
             return Err(ResponseError::OffsetOutOfRange);

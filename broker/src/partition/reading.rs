@@ -42,9 +42,14 @@ pub(crate) struct Read {
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) records: Bytes,
+    /// `records` is the beginning of one batch: the limit did not allow all of it.
+    pub(crate) first_incomplete: bool,
+    /// What is left of an older segment was read; there is more in the next one.
+    pub(crate) older_segment: bool,
     pub(crate) high_watermark: Offset,
     pub(crate) last_stable_offset: Offset,
     pub(crate) log_start: Offset,
+    pub(crate) log_end: Offset,
     /// For `ReadCommitted`: producer and first offset of each aborted transaction in the records.
     pub(crate) aborted: Option<Vec<(ProducerId, Offset)>>,
     /// The reader's log has another history: the end of the last epoch both may share.
@@ -54,10 +59,10 @@ pub(crate) struct Seen {
 impl Partition {
     /// Reads from the log as it is now; waiting for more is the caller's business.
     pub(crate) fn read(&self, read: &Read) -> Result<Seen, ResponseError> {
-        let mut inner = self.lock();
+        let inner = self.lock();
         inner.check_epoch(read.current_leader_epoch, read.leader_only)?;
         if let Some(follower) = read.follower {
-            self.note_follower(&mut inner, follower, read.offset)?;
+            inner.check_follower(follower)?;
         }
         let mut seen = inner.bounds();
         if let Some(diverging) = inner.diverging(read)? {
@@ -67,7 +72,7 @@ impl Partition {
         let upto = match read.isolation {
             Isolation::ReadUncommitted => seen.high_watermark,
             Isolation::ReadCommitted => seen.last_stable_offset,
-            Isolation::LogEnd => inner.log.end(),
+            Isolation::LogEnd => seen.log_end,
         };
         let reader = inner.log.reader();
         drop(inner);
@@ -78,24 +83,25 @@ impl Partition {
             let aborted = reader.aborted_transactions(read.offset, &slice).map_err(|e| e.wire())?;
             seen.aborted = Some(aborted.into_iter().map(|txn| (txn.producer, txn.first)).collect());
         }
+        seen.first_incomplete = slice.first_incomplete;
+        seen.older_segment = read.offset < upto
+            && slice.records.len() < read.max_bytes
+            && slice.begin.segment < reader.end().segment;
         seen.records = slice.records;
+        if let Some(follower) = read.follower {
+            self.note_follower(follower, read.offset);
+        }
         Ok(seen)
     }
 
-    fn note_follower(
-        &self,
-        inner: &mut Inner,
-        follower: BrokerId,
-        offset: Offset,
-    ) -> Result<(), ResponseError> {
+    /// A follower has everything before `offset`. The answer to this very fetch still has the watermark from before.
+    fn note_follower(&self, follower: BrokerId, offset: Offset) {
+        let mut inner = self.lock();
         let before = inner.log.high_watermark();
-        let Role::Leader(leader) = &mut inner.role else { return Ok(()) };
-        if !leader.standing().replicas.contains(&follower) {
-            return Err(ResponseError::NotLeaderOrFollower);
-        }
-        inner.log.set_high_watermark(leader.on_follower_fetch(follower, offset, clock::now().mono));
-        self.publish(inner, before);
-        Ok(())
+        let Role::Leader(leader) = &mut inner.role else { return };
+        let high_watermark = leader.on_follower_fetch(follower, offset, clock::now().mono);
+        inner.log.set_high_watermark(high_watermark);
+        self.publish(&inner, before);
     }
 }
 
@@ -104,9 +110,12 @@ impl Inner {
     fn bounds(&self) -> Seen {
         Seen {
             records: Bytes::new(),
+            first_incomplete: false,
+            older_segment: false,
             high_watermark: self.log.high_watermark(),
             last_stable_offset: self.last_stable_offset(),
             log_start: self.log.start(),
+            log_end: self.log.end(),
             aborted: None,
             diverging: None,
         }
@@ -126,6 +135,16 @@ impl Inner {
 
     pub(super) fn watermark_lags(&self) -> bool {
         matches!(&self.role, Role::Leader(leader) if leader.watermark_lags())
+    }
+
+    /// Only brokers that the controller made replicas may read as followers.
+    fn check_follower(&self, follower: BrokerId) -> Result<(), ResponseError> {
+        match &self.role {
+            Role::Leader(leader) if !leader.standing().replicas.contains(&follower) => {
+                Err(ResponseError::NotLeaderOrFollower)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// KIP-320: a reader that knows an older or newer leader than this one is told so.

@@ -47,6 +47,11 @@ impl Waiters {
         Registration { waiters: Arc::clone(self), waiter: Arc::clone(waiter) }
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     pub(crate) fn wake_all(&self) {
         for waiter in self.list.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             waiter.wake();

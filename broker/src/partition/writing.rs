@@ -69,6 +69,10 @@ impl Partition {
         let before = inner.log.high_watermark();
         let appended = inner.append(prepared, origin, acks, &config, now)?;
         self.publish(&inner, before);
+        if inner.log.high_watermark() == before {
+            // Followers read up to the log's end, which has moved.
+            self.waiters.wake_all();
+        }
         Ok(appended)
     }
 
