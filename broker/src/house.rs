@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 
 use crate::cluster::metadata::MetadataCache;
 use crate::config::BrokerConfig;
+use crate::fetching::FetchSessions;
 use crate::partition::{Partitions, RoleChange};
 
 /// Broker epoch in requests from controllers that do not know it (`AbstractControlRequest.UNKNOWN_BROKER_EPOCH`).
@@ -24,6 +25,7 @@ pub(crate) struct House {
     pub(crate) config: Arc<BrokerConfig>,
     pub(crate) metadata: MetadataCache,
     pub(crate) partitions: Arc<Partitions>,
+    pub(crate) fetch_sessions: FetchSessions,
     /// czxid of this broker's registration, the newest one.
     broker_epoch: AtomicI64,
 }

@@ -11,6 +11,7 @@ mod clock;
 mod cluster;
 mod config;
 mod errors;
+mod fetching;
 mod handlers;
 mod house;
 mod net;

@@ -13,9 +13,18 @@ use crate::house::House;
 use crate::net::reply::{EncodeError, IntoReply, Reply};
 
 mod api_versions;
+mod delete_records;
+mod describe_cluster;
+mod describe_log_dirs;
+mod fetch;
 mod leader_and_isr;
+mod list_offsets;
+mod metadata;
+mod offset_for_leader_epoch;
+pub(crate) mod operations;
 mod produce;
 mod stop_replica;
+pub(crate) mod topics;
 mod update_metadata;
 
 /// Who asks, and how: what a handler may know of the connection and the request's header.
@@ -77,10 +86,17 @@ macro_rules! apis {
 
 apis! {
     Produce => produce::handle, versions 0..=11;
+    Fetch => fetch::handle, versions 0..=17;
+    ListOffsets => list_offsets::handle, versions 0..=9;
+    Metadata => metadata::handle, versions 0..=12;
     LeaderAndIsr => leader_and_isr::handle, versions 0..=7;
     StopReplica => stop_replica::handle, versions 0..=4;
     UpdateMetadata => update_metadata::handle, versions 0..=8;
     ApiVersions => api_versions::handle, versions 0..=4;
+    DeleteRecords => delete_records::handle, versions 0..=2;
+    OffsetForLeaderEpoch => offset_for_leader_epoch::handle, versions 0..=4;
+    DescribeLogDirs => describe_log_dirs::handle, versions 0..=4;
+    DescribeCluster => describe_cluster::handle, versions 0..=1;
 }
 
 /// Answers one frame (without its length prefix).

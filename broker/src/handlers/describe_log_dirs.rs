@@ -1,0 +1,95 @@
+//! DescribeLogDirs (KIP-113, KIP-827): what lies in the log directories of this broker, and how much room is left.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use storage::disk::{Disk, OsDisk};
+use tokio::task::spawn_blocking;
+use tracing::warn;
+
+use crate::handlers::Context;
+use crate::house::House;
+use crate::partition::Partition;
+
+/// The partitions asked for; `None` is all of them.
+type Wanted = Option<HashMap<String, HashSet<i32>>>;
+
+pub(crate) async fn handle(
+    house: &Arc<House>,
+    _: &Context,
+    request: DescribeLogDirsRequest,
+) -> DescribeLogDirsResponse {
+    let wanted: Wanted = request.topics.map(|topics| {
+        let mut wanted: HashMap<String, HashSet<i32>> = HashMap::new();
+        for topic in topics {
+            wanted.entry(topic.topic.to_string()).or_default().extend(topic.partitions);
+        }
+        wanted
+    });
+    let house = Arc::clone(house);
+    // A file system that hangs must not hold up other requests.
+    let described = spawn_blocking(move || describe(&house, &wanted)).await;
+    DescribeLogDirsResponse::default().with_results(described.unwrap_or_default())
+}
+
+fn describe(house: &House, wanted: &Wanted) -> Vec<DescribeLogDirsResult> {
+    let directories = house.partitions.directories().iter().enumerate();
+    let described = directories.map(|(index, directory)| {
+        let path = std::path::absolute(directory.path()).unwrap_or_else(|_| directory.path().to_path_buf());
+        let result =
+            DescribeLogDirsResult::default().with_log_dir(StrBytes::from_string(path.display().to_string()));
+        if directory.is_offline() {
+            return result.with_error_code(ResponseError::KafkaStorageError.code());
+        }
+        let topics = topics(house.partitions.in_directory(index), wanted);
+        with_space(result, &path).with_topics(topics)
+    });
+    described.collect()
+}
+
+fn with_space(result: DescribeLogDirsResult, path: &Path) -> DescribeLogDirsResult {
+    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    match OsDisk.space(path) {
+        Ok(space) => result.with_total_bytes(bytes(space.total)).with_usable_bytes(bytes(space.usable)),
+        Err(error) => {
+            warn!(path = %path.display(), %error, "cannot ask the file system for its size; check that it is still mounted");
+            result.with_error_code(ResponseError::UnknownServerError.code())
+        }
+    }
+}
+
+fn topics(partitions: Vec<Arc<Partition>>, wanted: &Wanted) -> Vec<DescribeLogDirsTopic> {
+    let mut topics: BTreeMap<Arc<str>, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
+    for partition in partitions {
+        let id = partition.id();
+        let asked = wanted.as_ref().is_none_or(|wanted| {
+            wanted.get(&*id.topic).is_some_and(|partitions| partitions.contains(&id.partition))
+        });
+        if asked {
+            topics.entry(Arc::clone(&id.topic)).or_default().push(describe_partition(&partition));
+        }
+    }
+    let described = topics.into_iter().map(|(name, mut partitions)| {
+        partitions.sort_by_key(|partition| partition.partition_index);
+        DescribeLogDirsTopic::default()
+            .with_name(TopicName(StrBytes::from_string(name.to_string())))
+            .with_partitions(partitions)
+    });
+    described.collect()
+}
+
+fn describe_partition(partition: &Partition) -> DescribeLogDirsPartition {
+    let lag = (partition.high_watermark() - partition.end_offset()).max(0);
+    DescribeLogDirsPartition::default()
+        .with_partition_index(partition.id().partition)
+        .with_partition_size(i64::try_from(partition.size_in_bytes()).unwrap_or(i64::MAX))
+        .with_offset_lag(lag)
+        .with_is_future_key(false)
+}

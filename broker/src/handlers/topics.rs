@@ -1,0 +1,30 @@
+//! What Kafka knows of a topic by its name alone.
+
+/// Longest name. Unit: bytes (all of them ASCII).
+const NAME_SIZE_MAX: usize = 249;
+
+/// Topics of the brokers themselves, marked so in metadata and closed to ordinary producers.
+pub(crate) fn is_internal(topic: &str) -> bool {
+    matches!(topic, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
+}
+
+/// Whether a topic may be called so.
+pub(crate) fn is_valid_name(topic: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    !matches!(topic, "" | "." | "..") && topic.len() <= NAME_SIZE_MAX && topic.bytes().all(legal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_kafka_allows() {
+        assert!(is_valid_name("my.Topic_1-x"));
+        assert!(is_valid_name(&"x".repeat(249)));
+        for refused in ["", ".", "..", "a b", "ü", "a/b"] {
+            assert!(!is_valid_name(refused), "{refused}");
+        }
+        assert!(!is_valid_name(&"x".repeat(250)));
+    }
+}
