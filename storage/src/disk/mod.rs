@@ -3,6 +3,8 @@
 //! Everything `storage` asks of a file system goes through [`Disk`], so that a full disk, a torn write and a failed
 //! fsync are ordinary tests. Production has one implementation, [`OsDisk`]. Nothing here knows what a log is.
 
+#[cfg(test)]
+pub(crate) mod faulty;
 mod mapping;
 mod os;
 

@@ -1,5 +1,8 @@
 //! What a log promises, on a real directory.
 
 mod appending;
+mod faults;
 mod producers;
+mod recovering;
 mod support;
+mod truncating;

@@ -1,0 +1,196 @@
+//! A disk that fails on demand: the nth operation of a kind errors, or a write tears.
+
+use std::io::{self, IoSlice};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Disk, DiskFile, Entry, Lock, Mapping, Open, OsDisk, Space};
+use crate::types::TimestampMs;
+
+/// What a fault can hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Open,
+    Read,
+    Write,
+    SetLength,
+    Sync,
+    SyncDirectory,
+    Rename,
+    Remove,
+    Map,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Fault {
+    operation: Operation,
+    /// Only files whose name ends so.
+    suffix: &'static str,
+    /// Matching operations that pass before.
+    after: usize,
+    /// How many fail then.
+    times: usize,
+    error: i32,
+    /// Of a write: bytes that still reach the file.
+    torn_at: usize,
+}
+
+/// Passes everything to the real disk until told to fail.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FaultyDisk {
+    faults: Arc<Mutex<Vec<Fault>>>,
+}
+
+impl FaultyDisk {
+    pub(crate) fn new() -> FaultyDisk {
+        FaultyDisk::default()
+    }
+
+    /// From now on the operation fails with this `errno` on files ending in `suffix`, until healed.
+    pub(crate) fn fail(&self, operation: Operation, suffix: &'static str, error: i32) {
+        self.plan(Fault { operation, suffix, after: 0, times: usize::MAX, error, torn_at: 0 });
+    }
+
+    /// One operation fails, after `after` that pass.
+    pub(crate) fn fail_once(&self, operation: Operation, suffix: &'static str, after: usize, error: i32) {
+        self.plan(Fault { operation, suffix, after, times: 1, error, torn_at: 0 });
+    }
+
+    /// The next write brings `bytes` to the file and fails.
+    pub(crate) fn tear_write(&self, suffix: &'static str, bytes: usize, error: i32) {
+        self.plan(Fault { operation: Operation::Write, suffix, after: 0, times: 1, error, torn_at: bytes });
+    }
+
+    pub(crate) fn heal(&self) {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Whether all planned single faults have happened.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    fn plan(&self, fault: Fault) {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
+    }
+
+    /// The error the operation is to yield, and for writes how much still happens.
+    fn strike(&self, operation: Operation, path: &Path) -> Option<(io::Error, usize)> {
+        let name = path.to_string_lossy();
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let index =
+            faults.iter().position(|fault| fault.operation == operation && name.ends_with(fault.suffix))?;
+        let fault = &mut faults[index];
+        if fault.after > 0 {
+            fault.after -= 1;
+            return None;
+        }
+        let (error, torn_at) = (io::Error::from_raw_os_error(fault.error), fault.torn_at);
+        fault.times -= 1;
+        if fault.times == 0 {
+            faults.remove(index);
+        }
+        Some((error, torn_at))
+    }
+
+    fn check(&self, operation: Operation, path: &Path) -> io::Result<()> {
+        self.strike(operation, path).map_or(Ok(()), |(error, _)| Err(error))
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        self.check(Operation::Open, path)?;
+        let file = OsDisk.open(path, how)?;
+        Ok(Arc::new(FaultyFile { file, path: path.to_path_buf(), disk: self.clone() }))
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        OsDisk.list(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        OsDisk.exists(path)
+    }
+
+    fn create_directories(&self, path: &Path) -> io::Result<()> {
+        OsDisk.create_directories(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.check(Operation::Rename, from)?;
+        OsDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.check(Operation::Remove, path)?;
+        OsDisk.remove(path)
+    }
+
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        self.check(Operation::Remove, path)?;
+        OsDisk.remove_directory(path)
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        self.check(Operation::SyncDirectory, path)?;
+        OsDisk.sync_directory(path)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        OsDisk.lock(path)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        OsDisk.space(path)
+    }
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    file: Arc<dyn DiskFile>,
+    path: std::path::PathBuf,
+    disk: FaultyDisk,
+}
+
+impl DiskFile for FaultyFile {
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+
+    fn modified(&self) -> io::Result<TimestampMs> {
+        self.file.modified()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.disk.check(Operation::Read, &self.path)?;
+        self.file.read_at(buffer, position)
+    }
+
+    fn write_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
+        match self.disk.strike(Operation::Write, &self.path) {
+            None => self.file.write_at(slices, position),
+            Some((error, torn_at)) => {
+                let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+                let reached = &all[..torn_at.min(all.len())];
+                self.file.write_at(&[IoSlice::new(reached)], position)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.disk.check(Operation::SetLength, &self.path)?;
+        self.file.set_len(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.check(Operation::Sync, &self.path)?;
+        self.file.sync()
+    }
+
+    fn map(&self, length: u64) -> io::Result<Mapping> {
+        self.disk.check(Operation::Map, &self.path)?;
+        self.file.map(length)
+    }
+}
