@@ -13,6 +13,7 @@ use bytes::Bytes;
 use crate::batch::{BatchView, EndTransaction};
 use crate::config::LogConfig;
 use crate::directory::LastStop;
+use crate::disk::{Entry, Open};
 use crate::epochs::LeaderEpochs;
 use crate::error::StorageError;
 use crate::index::AbortedTransaction;
@@ -54,8 +55,12 @@ impl Loading<'_> {
     pub(crate) fn load(&self) -> Result<Loaded, StorageError> {
         let folder = self.home.folder();
         let mut epochs = LeaderEpochs::open(self.home.disk.as_ref(), &folder)?;
-        self.finish_interrupted_compaction(&folder)?;
-        let (mut segments, damaged) = self.list_segments(&folder)?;
+        let mut entries = self.list(&folder)?;
+        if self.finish_interrupted_compaction(&folder, &entries)? {
+            entries = self.list(&folder)?;
+        }
+        let (mut segments, damaged) = self.find_segments(&folder, &entries)?;
+        let untouched = damaged.is_empty() && self.last_stop == LastStop::Clean;
         for base in damaged {
             if let Some(segment) = segments.iter().find(|segment| segment.base == base).cloned() {
                 tracing::warn!(segment = %segment.path().display(), "rebuilding missing or damaged indexes from the records");
@@ -66,6 +71,7 @@ impl Loading<'_> {
             self.recover_from_recovery_point(&mut segments, &mut epochs)?;
         }
         let mut end = self.find_end(&segments, &mut epochs)?;
+        let mut snapshots = if untouched { snapshots_in(&entries) } else { self.snapshots()? };
         if end.is_some_and(|end| end < self.log_start) {
             tracing::warn!(
                 folder = %folder.display(), end = %end.unwrap_or_default(), log_start = %self.log_start,
@@ -76,7 +82,7 @@ impl Loading<'_> {
             }
             epochs.clear();
             epochs.write(self.home.disk.as_ref())?;
-            let mut producers = Producers::new(self.producers, self.snapshots()?);
+            let mut producers = Producers::new(self.producers, std::mem::take(&mut snapshots));
             producers.clear(self.home.disk.as_ref(), &folder, self.log_start)?;
             end = None;
         }
@@ -87,7 +93,7 @@ impl Loading<'_> {
             active.activate(self.config);
         }
         let end = end.unwrap_or(self.log_start);
-        self.finish(segments, end, epochs)
+        self.finish(segments, end, epochs, snapshots)
     }
 
     fn finish(
@@ -95,6 +101,7 @@ impl Loading<'_> {
         segments: Vec<Arc<Segment>>,
         end: Offset,
         mut epochs: LeaderEpochs,
+        snapshots: BTreeSet<Offset>,
     ) -> Result<Loaded, StorageError> {
         let first = segments.first().map_or(end, |segment| segment.base);
         let start = self.log_start.max(first);
@@ -102,19 +109,29 @@ impl Loading<'_> {
         if epochs.truncate_from_start(start) || cut {
             epochs.write(self.home.disk.as_ref())?;
         }
-        let mut producers = Producers::new(self.producers, self.snapshots()?);
+        let mut producers = Producers::new(self.producers, snapshots);
         let bases = segments.iter().map(|segment| segment.base).collect();
         producers.remove_strays(self.home.disk.as_ref(), &self.home.folder(), &bases)?;
         let clean = self.last_stop == LastStop::Clean;
         rebuild_producers(self.home, &mut producers, &segments, start, end, clean, self.now)?;
+        // Opening many logs must not need a descriptor for each.
+        segments.iter().for_each(|segment| segment.release());
         let recovery_point = if clean { end } else { self.recovery_point.min(end) };
         Ok(Loaded { segments, start, end, recovery_point: recovery_point.max(start), epochs, producers })
     }
 
-    /// Removes what a crash left of deletions and unfinished compactions; completes finished ones.
-    fn finish_interrupted_compaction(&self, folder: &Path) -> Result<(), StorageError> {
+    /// Removes what a crash left of deletions and unfinished compactions; completes finished ones. Yields whether
+    /// there was anything of that kind.
+    fn finish_interrupted_compaction(&self, folder: &Path, entries: &[Entry]) -> Result<bool, StorageError> {
         let disk = self.home.disk.as_ref();
-        let mut names = self.names(folder)?;
+        let mut names: Vec<&str> =
+            entries.iter().filter(|entry| !entry.is_directory).map(|entry| entry.name.as_str()).collect();
+        let leftover = |name: &&str| [DELETED, CLEANED, SWAP].iter().any(|suffix| name.ends_with(suffix));
+        if !names.iter().any(leftover) {
+            return Ok(false);
+        }
+        // Indexes before records: as long as the records wait, all of the result is known to be one.
+        names.sort_unstable();
         let first_cleaned = names
             .iter()
             .filter(|name| name.ends_with(CLEANED))
@@ -133,37 +150,29 @@ impl Loading<'_> {
         }
         names.retain(|name| !is_rubbish(name));
         let swapped = self.swapped_range(folder, &names)?;
-        for name in &names {
-            let (path, base) = (folder.join(name), parse_name(name).map(|(base, _, _)| base));
-            if let Some(swapped_in) = name.strip_suffix(SWAP) {
-                let to = folder.join(swapped_in);
-                disk.rename(&path, &to).map_err(StorageError::io("rename", &path))?;
-            } else if base.is_some_and(|base| swapped.contains(&base)) {
+        // All that was compacted goes before any result takes its name: whatever interrupts this, it starts again.
+        for name in names.iter().filter(|name| !name.ends_with(SWAP)) {
+            if parse_name(name).is_some_and(|(base, _, _)| swapped.contains(&base)) {
+                let path = folder.join(name);
                 tracing::info!(path = %path.display(), "removing a segment file that was compacted");
                 disk.remove(&path).map_err(StorageError::io("remove", &path))?;
             }
         }
-        if names.iter().any(|name| name.ends_with(SWAP)) {
-            disk.sync_directory(folder).map_err(StorageError::io("sync", folder))?;
+        for (name, swapped_in) in names.iter().filter_map(|name| Some((name, name.strip_suffix(SWAP)?))) {
+            let (from, to) = (folder.join(name), folder.join(swapped_in));
+            disk.rename(&from, &to).map_err(StorageError::io("rename", &from))?;
         }
-        Ok(())
+        disk.sync_directory(folder).map_err(StorageError::io("sync", folder))?;
+        Ok(true)
     }
 
     /// The offsets that compacted segments waiting to be swapped in stand for.
-    fn swapped_range(
-        &self,
-        folder: &Path,
-        names: &[String],
-    ) -> Result<std::ops::Range<Offset>, StorageError> {
+    fn swapped_range(&self, folder: &Path, names: &[&str]) -> Result<std::ops::Range<Offset>, StorageError> {
         let mut range = Offset(i64::MAX)..Offset(i64::MIN);
         for name in names {
             let Some((base, FileKind::Records, SWAP)) = parse_name(name) else { continue };
             let path = folder.join(name);
-            let file = self
-                .home
-                .disk
-                .open(&path, crate::disk::Open::Read)
-                .map_err(StorageError::io("open", &path))?;
+            let file = self.home.disk.open(&path, Open::Read).map_err(StorageError::io("open", &path))?;
             let length = file.size().map_err(StorageError::io("look at", &path))?;
             let mut walk = Walk::new(file.as_ref(), &path, 0, length);
             let mut next = base;
@@ -175,21 +184,18 @@ impl Loading<'_> {
         Ok(range)
     }
 
-    fn names(&self, folder: &Path) -> Result<Vec<String>, StorageError> {
-        let entries = self.home.disk.list(folder).map_err(StorageError::io("list", folder))?;
-        let mut names: Vec<String> =
-            entries.into_iter().filter(|entry| !entry.is_directory).map(|entry| entry.name).collect();
-        // Records before indexes of the same segment, low offsets first: a swap that is interrupted again is
-        // found in the same state.
-        names.sort();
-        Ok(names)
+    fn list(&self, folder: &Path) -> Result<Vec<Entry>, StorageError> {
+        self.home.disk.list(folder).map_err(StorageError::io("list", folder))
     }
 
     /// The segments on disk, and the bases of those whose indexes must be rebuilt.
-    fn list_segments(&self, folder: &Path) -> Result<(Vec<Arc<Segment>>, BTreeSet<Offset>), StorageError> {
-        let disk = self.home.disk.as_ref();
+    fn find_segments(
+        &self,
+        folder: &Path,
+        entries: &[Entry],
+    ) -> Result<(Vec<Arc<Segment>>, BTreeSet<Offset>), StorageError> {
         let mut found: BTreeMap<Offset, (bool, Lengths)> = BTreeMap::new();
-        for entry in disk.list(folder).map_err(StorageError::io("list", folder))? {
+        for entry in entries {
             let Some((base, kind, "")) = parse_name(&entry.name).filter(|_| !entry.is_directory) else {
                 continue;
             };
@@ -241,12 +247,7 @@ impl Loading<'_> {
     }
 
     fn snapshots(&self) -> Result<BTreeSet<Offset>, StorageError> {
-        let names = self.names(&self.home.folder())?;
-        let snapshot = |name: &String| match parse_name(name) {
-            Some((offset, FileKind::Snapshot, "")) => Some(offset),
-            _ => None,
-        };
-        Ok(names.iter().filter_map(snapshot).collect())
+        Ok(snapshots_in(&self.list(&self.home.folder())?))
     }
 
     fn recover_from_recovery_point(
@@ -373,6 +374,14 @@ impl Loading<'_> {
             }
         }
     }
+}
+
+fn snapshots_in(entries: &[Entry]) -> BTreeSet<Offset> {
+    let snapshot = |entry: &Entry| match parse_name(&entry.name) {
+        Some((offset, FileKind::Snapshot, "")) => Some(offset),
+        _ => None,
+    };
+    entries.iter().filter_map(snapshot).collect()
 }
 
 /// Takes one batch of the log over into the producers; an aborted transaction it completes is yielded.

@@ -447,6 +447,9 @@ impl Segment {
 
     /// The offset behind the last batch, read from the record file, and where that batch ends.
     pub(crate) fn read_next_offset(&self) -> Result<(Offset, u64), StorageError> {
+        if self.size() == 0 {
+            return Ok((self.base, 0));
+        }
         let start = self.offsets.last()?.map_or(0, |entry| u64::from(entry.position));
         let (file, path) = (self.handle.file()?, self.path());
         let mut next = self.base;
