@@ -45,7 +45,7 @@ fn missing_and_damaged_indexes_are_rebuilt_as_they_were() {
             for name in place.names().into_iter().filter(|name| name.ends_with(suffix)) {
                 damage(&place, &name);
             }
-            let log = place.open(LastStop::Clean);
+            let mut log = place.open(LastStop::Clean);
             assert_eq!(values(&log), all);
             log.close().expect("closed");
             let kept = |files: Vec<(String, Vec<u8>)>| -> Vec<(String, Vec<u8>)> {

@@ -11,7 +11,8 @@ use crate::batch::{
 };
 use crate::config::LogConfig;
 use crate::directory::LastStop;
-use crate::disk::{Disk, OsDisk};
+use crate::disk::Disk;
+use crate::disk::faulty::FaultyDisk;
 use crate::error::{AppendError, StorageError};
 use crate::log::{Appended, LeaderAppend, Log, LogOptions};
 use crate::producers::{ProducerSettings, VerificationGuard};
@@ -30,7 +31,7 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn new(config: LogConfig) -> Place {
-        Place::on(Arc::new(OsDisk), config)
+        Place::on(Arc::new(FaultyDisk::new()), config)
     }
 
     pub(super) fn on(disk: Arc<dyn Disk>, config: LogConfig) -> Place {
