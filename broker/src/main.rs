@@ -14,6 +14,7 @@ mod errors;
 mod fetching;
 mod handlers;
 mod house;
+mod machines;
 mod net;
 mod partition;
 mod telemetry;
