@@ -1,5 +1,6 @@
 //! The one table from what can go wrong in our rooms to Kafka's error codes.
 
+use coordinator::groups::GroupError;
 use kafka_protocol::error::ResponseError;
 use storage::batch::{Refusal, RefusalKind};
 use storage::error::{AppendError, ReadError, StorageError};
@@ -51,5 +52,32 @@ impl WireError for ReadError {
 impl WireError for StorageError {
     fn wire(&self) -> ResponseError {
         ResponseError::KafkaStorageError
+    }
+}
+
+impl WireError for GroupError {
+    fn wire(&self) -> ResponseError {
+        match self {
+            GroupError::InvalidGroupId => ResponseError::InvalidGroupId,
+            GroupError::CoordinatorNotAvailable => ResponseError::CoordinatorNotAvailable,
+            GroupError::LoadInProgress => ResponseError::CoordinatorLoadInProgress,
+            GroupError::NotCoordinator => ResponseError::NotCoordinator,
+            GroupError::InvalidSessionTimeout => ResponseError::InvalidSessionTimeout,
+            GroupError::UnknownMember => ResponseError::UnknownMemberId,
+            GroupError::IllegalGeneration => ResponseError::IllegalGeneration,
+            GroupError::InconsistentProtocol => ResponseError::InconsistentGroupProtocol,
+            GroupError::MemberIdRequired => ResponseError::MemberIdRequired,
+            GroupError::GroupMaxSizeReached => ResponseError::GroupMaxSizeReached,
+            GroupError::FencedInstance => ResponseError::FencedInstanceId,
+            GroupError::RebalanceInProgress => ResponseError::RebalanceInProgress,
+            GroupError::OffsetMetadataTooLarge => ResponseError::OffsetMetadataTooLarge,
+            GroupError::InvalidCommitOffsetSize => ResponseError::InvalidCommitOffsetSize,
+            GroupError::UnstableOffset => ResponseError::UnstableOffsetCommit,
+            GroupError::NonEmptyGroup => ResponseError::NonEmptyGroup,
+            GroupError::GroupNotFound => ResponseError::GroupIdNotFound,
+            GroupError::SubscribedToTopic => ResponseError::GroupSubscribedToTopic,
+            GroupError::TimedOut => ResponseError::RequestTimedOut,
+            GroupError::Unknown => ResponseError::UnknownServerError,
+        }
     }
 }

@@ -10,10 +10,13 @@ use kafka_protocol::messages::{
 use storage::types::BrokerId;
 use tokio::task::spawn_blocking;
 
+use crate::cluster::client::ZooKeeper;
 use crate::cluster::metadata::MetadataCache;
 use crate::config::BrokerConfig;
 use crate::fetching::FetchSessions;
-use crate::partition::{Partitions, RoleChange};
+use crate::machines::group_room::{GroupRoom, OFFSETS_TOPIC};
+use crate::machines::partition_journal::PartitionJournal;
+use crate::partition::{Acks, Partitions, RoleChange};
 
 /// Broker epoch in requests from controllers that do not know it (`AbstractControlRequest.UNKNOWN_BROKER_EPOCH`).
 const UNKNOWN_BROKER_EPOCH: i64 = -1;
@@ -26,6 +29,8 @@ pub(crate) struct House {
     pub(crate) metadata: MetadataCache,
     pub(crate) partitions: Arc<Partitions>,
     pub(crate) fetch_sessions: FetchSessions,
+    pub(crate) groups: GroupRoom<PartitionJournal>,
+    pub(crate) zookeeper: Arc<ZooKeeper>,
     /// czxid of this broker's registration, the newest one.
     broker_epoch: AtomicI64,
 }
@@ -67,5 +72,18 @@ impl House {
     }
 
     /// Internal topics have rooms of their own that go where the leader is.
-    fn follow_roles(&self, _: &[RoleChange]) {}
+    fn follow_roles(&self, changes: &[RoleChange]) {
+        for change in changes.iter().filter(|change| &*change.partition.topic == OFFSETS_TOPIC) {
+            let led = change.leads.and_then(|epoch| Some((epoch, self.partitions.get(&change.partition)?)));
+            match led {
+                Some((epoch, partition)) => {
+                    // Deprecated in Kafka 3.8, and still obeyed.
+                    let acks = Acks::from_wire(self.config.groups.offsets_commit_required_acks);
+                    let journal = PartitionJournal { partition, acks: acks.unwrap_or(Acks::All) };
+                    self.groups.seats().lead(change.partition.partition, epoch, journal);
+                }
+                None => self.groups.seats().resign(change.partition.partition),
+            }
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! `coordinator::cluster`.
 
 pub(crate) mod client;
+pub(crate) mod consumer_offsets;
 pub(crate) mod controller;
 pub(crate) mod identity;
 mod ledger;

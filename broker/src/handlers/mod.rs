@@ -13,17 +13,29 @@ use crate::house::House;
 use crate::net::reply::{EncodeError, IntoReply, Reply};
 
 mod api_versions;
+mod delete_groups;
 mod delete_records;
 mod describe_cluster;
+mod describe_groups;
 mod describe_log_dirs;
 mod fetch;
+mod find_coordinator;
+mod group_words;
+mod heartbeat;
+mod join_group;
 mod leader_and_isr;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 pub(crate) mod operations;
 mod produce;
 mod stop_replica;
+mod sync_group;
 pub(crate) mod topics;
 mod update_metadata;
 
@@ -92,10 +104,21 @@ apis! {
     LeaderAndIsr => leader_and_isr::handle, versions 0..=7;
     StopReplica => stop_replica::handle, versions 0..=4;
     UpdateMetadata => update_metadata::handle, versions 0..=8;
+    OffsetCommit => offset_commit::handle, versions 0..=9;
+    OffsetFetch => offset_fetch::handle, versions 0..=9;
+    FindCoordinator => find_coordinator::handle, versions 0..=6;
+    JoinGroup => join_group::handle, versions 0..=9;
+    Heartbeat => heartbeat::handle, versions 0..=4;
+    LeaveGroup => leave_group::handle, versions 0..=5;
+    SyncGroup => sync_group::handle, versions 0..=5;
+    DescribeGroups => describe_groups::handle, versions 0..=5;
+    ListGroups => list_groups::handle, versions 0..=5;
     ApiVersions => api_versions::handle, versions 0..=4;
     DeleteRecords => delete_records::handle, versions 0..=2;
     OffsetForLeaderEpoch => offset_for_leader_epoch::handle, versions 0..=4;
     DescribeLogDirs => describe_log_dirs::handle, versions 0..=4;
+    DeleteGroups => delete_groups::handle, versions 0..=2;
+    OffsetDelete => offset_delete::handle, versions 0..=0;
     DescribeCluster => describe_cluster::handle, versions 0..=1;
 }
 

@@ -66,8 +66,8 @@ impl<J: Journal> GroupRoom<J> {
         })
     }
 
-    /// All runners that serve, and whether others are still loading.
-    pub(crate) fn all(&self) -> Result<(Vec<Arc<Runner<Groups, J>>>, bool), GroupError> {
+    /// All runners that serve.
+    pub(crate) fn all(&self) -> Result<Vec<Arc<Runner<Groups, J>>>, GroupError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(GroupError::CoordinatorNotAvailable);
         }
@@ -76,7 +76,7 @@ impl<J: Journal> GroupRoom<J> {
 
     /// The partitions are gone, and the offsets of all groups in them with them.
     pub(crate) async fn forget(&self, partitions: &[TopicPartition]) {
-        for runner in self.seats.taken().0 {
+        for runner in self.seats.taken() {
             for group in runner.look(|groups| groups.groups_with_offsets_of(partitions)) {
                 // Lost leadership: the next coordinator finds the offsets expired.
                 let _ = runner.ask(Command::ForgetPartitions(group, partitions.to_vec())).await;

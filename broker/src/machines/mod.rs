@@ -7,6 +7,7 @@
 pub(crate) mod group_log;
 pub(crate) mod group_room;
 pub(crate) mod journal;
+pub(crate) mod partition_journal;
 pub(crate) mod runner;
 pub(crate) mod seats;
 #[cfg(test)]

@@ -63,12 +63,14 @@ impl<M: Journaled, J: Journal> Seats<M, J> {
         }
     }
 
-    /// All that are being served from, and whether others are still being read.
-    pub(crate) fn taken(&self) -> (Vec<Arc<Runner<M, J>>>, bool) {
-        let seats = self.lock();
-        let runners: Vec<_> = seats.values().filter_map(Seat::runner).collect();
-        let loading = runners.len() < seats.len();
-        (runners, loading)
+    /// All that are being served from.
+    pub(crate) fn taken(&self) -> Vec<Arc<Runner<M, J>>> {
+        self.lock().values().filter_map(Seat::runner).collect()
+    }
+
+    /// Whether any is still being read.
+    pub(crate) fn is_loading(&self) -> bool {
+        self.lock().values().any(|seat| seat.runner().is_none())
     }
 
     /// This broker leads the partition from `epoch` on. Returns at once; the log is read in the background.
@@ -179,9 +181,8 @@ fn replay<M: Journaled, J: Journal>(machine: &mut M, journal: &J) -> Result<u64,
     let mut records = 0;
     loop {
         let read = journal.read(next)?;
-        let mut walk = batch::headers(&read);
         let mut advanced = false;
-        while let Some(located) = walk.next() {
+        for located in batch::headers(&read) {
             let Ok(located) = located else {
                 warn!(
                     at = next.0,

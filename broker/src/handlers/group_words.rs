@@ -1,0 +1,84 @@
+//! Between the words of the wire and those of the group coordinator.
+//!
+//! What the coordinator keeps is copied out of the request, whose buffer would stay in memory with it otherwise.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coordinator::groups::{GroupError, Groups};
+use kafka_protocol::messages::TopicName;
+use kafka_protocol::protocol::StrBytes;
+use storage::types::TopicPartition;
+
+use crate::errors::WireError;
+use crate::house::House;
+use crate::machines::group_room::{EmptyGroupId, OFFSETS_TOPIC};
+use crate::machines::partition_journal::PartitionJournal;
+use crate::machines::runner::Runner;
+
+/// The runner of one partition of the offsets topic.
+pub(super) type GroupRunner = Arc<Runner<Groups, PartitionJournal>>;
+
+/// Whoever coordinates `group` here.
+pub(super) fn coordinator_of(
+    house: &House,
+    group: &str,
+    empty: EmptyGroupId,
+) -> Result<GroupRunner, GroupError> {
+    house.groups.find(group, offsets_partitions(house), empty)
+}
+
+/// How many partitions the offsets topic has, or will have.
+pub(super) fn offsets_partitions(house: &House) -> i32 {
+    let existing = house.metadata.snapshot().topic(OFFSETS_TOPIC).map(|topic| topic.partitions.len());
+    let existing = existing.and_then(|count| i32::try_from(count).ok());
+    existing.unwrap_or(house.config.groups.offsets_topic_partitions)
+}
+
+pub(super) fn copied(text: &str) -> Arc<str> {
+    Arc::from(text)
+}
+
+pub(super) fn copied_if(text: Option<&StrBytes>) -> Option<Arc<str>> {
+    text.map(|text| Arc::from(text.as_str()))
+}
+
+pub(super) fn copied_bytes(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}
+
+pub(super) fn wire(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+pub(super) fn wire_if(text: Option<&Arc<str>>) -> Option<StrBytes> {
+    text.map(|text| wire(text))
+}
+
+/// 0 is no error.
+pub(super) fn code(result: Result<(), GroupError>) -> i16 {
+    result.err().map_or(0, |error| error.wire().code())
+}
+
+/// The error codes of single partitions, for an answer in the order of the request.
+#[derive(Default)]
+pub(super) struct Codes {
+    codes: BTreeMap<TopicPartition, i16>,
+}
+
+impl Codes {
+    pub(super) fn set(&mut self, partition: TopicPartition, code: i16) {
+        self.codes.insert(partition, code);
+    }
+
+    pub(super) fn set_all(&mut self, results: Vec<(TopicPartition, Result<(), GroupError>)>) {
+        self.codes.extend(results.into_iter().map(|(partition, result)| (partition, code(result))));
+    }
+
+    /// Of a partition that the request named; without a word about it the request did not get through.
+    pub(super) fn get(&self, topic: &TopicName, partition: i32) -> i16 {
+        let unanswered = || GroupError::CoordinatorNotAvailable.wire().code();
+        self.codes.get(&TopicPartition::new(&*topic.0, partition)).copied().unwrap_or_else(unanswered)
+    }
+}
