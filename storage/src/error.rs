@@ -53,6 +53,10 @@ impl StorageError {
         StorageError::Corrupt { path: path.to_path_buf(), position, reason: reason.into() }
     }
 
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, StorageError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// A full disk or quota: appends fail, reads and deletions go on, and space may come back.
     #[must_use]
     pub fn is_out_of_space(&self) -> bool {

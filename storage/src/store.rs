@@ -14,8 +14,8 @@ use crate::disk::{Disk, DiskFile, Mapping, Open};
 use crate::error::StorageError;
 use crate::segment::files::{FileKind, Files};
 
-/// Record files kept open when nobody says otherwise: one descriptor and at most one mapping each.
-const OPEN_FILES_MAX: usize = 16_384;
+/// Record files kept open at most when nobody says otherwise: one descriptor and at most one mapping each.
+const OPEN_FILES_MAX: u64 = 16_384;
 
 /// The disk and the open files of one broker. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -25,9 +25,11 @@ pub struct Store {
 }
 
 impl Store {
+    /// Takes half of the descriptors the process may have at this moment, so raise the limit before.
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>) -> Store {
-        Store::with_open_files(disk, OPEN_FILES_MAX)
+        let limit = (disk.open_files_max() / 2).min(OPEN_FILES_MAX);
+        Store::with_open_files(disk, usize::try_from(limit).unwrap_or(usize::MAX))
     }
 
     /// `limit`: how many record files may be open at a time, at least 16. Descriptors for index and checkpoint files

@@ -145,6 +145,10 @@ impl Disk for FaultyDisk {
     fn space(&self, path: &Path) -> io::Result<Space> {
         OsDisk.space(path)
     }
+
+    fn open_files_max(&self) -> u64 {
+        OsDisk.open_files_max()
+    }
 }
 
 #[derive(Debug)]

@@ -69,6 +69,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Locks `path` as Apache's broker does (a POSIX record lock on the file); `None` where somebody else has it.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
     fn space(&self, path: &Path) -> io::Result<Space>;
+    /// Descriptors this process may have open at a time (`ulimit -n`), sockets included.
+    fn open_files_max(&self) -> u64;
 }
 
 /// An open file. Positions and lengths are bytes from its start.

@@ -124,6 +124,17 @@ impl Disk for OsDisk {
             usable: answer.f_bavail.saturating_mul(answer.f_frsize),
         })
     }
+
+    fn open_files_max(&self) -> u64 {
+        // SAFETY: plain data; the call fills it.
+        let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
+        // SAFETY: the pointer lives through the call.
+        if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0 {
+            limit.rlim_cur
+        } else {
+            1024
+        }
+    }
 }
 
 impl DiskFile for OsFile {

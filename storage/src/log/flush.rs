@@ -88,8 +88,9 @@ impl Flush {
         for segment in &self.segments {
             match segment.sync() {
                 // Retention may have removed it meanwhile.
-                Err(StorageError::Io { source, .. })
-                    if source.kind() == std::io::ErrorKind::NotFound && self.is_gone(segment) => {}
+                Err(error) if error.is_not_found() && self.is_gone(segment) => {}
+                // The folder may have been renamed meanwhile.
+                Err(error) if error.is_not_found() => segment.sync()?,
                 other => other?,
             }
         }

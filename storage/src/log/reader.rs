@@ -91,6 +91,21 @@ pub struct LogReader {
     pub(super) shared: Arc<Shared>,
 }
 
+/// Attempts of a look-up that races with files being renamed.
+const ATTEMPTS: usize = 3;
+
+/// Repeats what found a file missing: a rename of the folder, or the removal of a deleted segment, may have come
+/// between finding its name and opening it.
+fn patiently<T, E>(mut attempt: impl FnMut() -> Result<T, E>, missing: impl Fn(&E) -> bool) -> Result<T, E> {
+    for _ in 1..ATTEMPTS {
+        match attempt() {
+            Err(error) if missing(&error) => {}
+            other => return other,
+        }
+    }
+    attempt()
+}
+
 impl LogReader {
     /// First offset that may be read.
     #[must_use]
@@ -138,6 +153,17 @@ impl LogReader {
     /// At most `max_bytes`, ending anywhere; with `at_least_one` never less than the first batch. Empty where `from`
     /// is at or behind `upto`. `from` may be the log's end, but not behind it.
     pub fn read(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        upto: Offset,
+        at_least_one: bool,
+    ) -> Result<Slice, ReadError> {
+        let missing = |error: &ReadError| matches!(error, ReadError::Storage(error) if error.is_not_found());
+        patiently(|| self.try_read(from, max_bytes, upto, at_least_one), missing)
+    }
+
+    fn try_read(
         &self,
         from: Offset,
         max_bytes: usize,
@@ -251,6 +277,14 @@ impl LogReader {
         from: Offset,
         slice: &Slice,
     ) -> Result<Vec<AbortedTransaction>, StorageError> {
+        patiently(|| self.try_aborted_transactions(from, slice), StorageError::is_not_found)
+    }
+
+    fn try_aborted_transactions(
+        &self,
+        from: Offset,
+        slice: &Slice,
+    ) -> Result<Vec<AbortedTransaction>, StorageError> {
         let _reading = self.shared.reading();
         let Some((segment, next)) = self.shared.floor(slice.begin.segment) else { return Ok(Vec::new()) };
         let bound = segment.upper_bound(slice.begin.position, slice.records.len() as u64)?;
@@ -266,17 +300,24 @@ impl LogReader {
 
     /// The first record that is not older than `target`: `ListOffsets` with a timestamp.
     pub fn offset_for_timestamp(&self, target: TimestampMs) -> Result<Option<TimestampOffset>, StorageError> {
-        let _reading = self.shared.reading();
-        for segment in self.shared.segments() {
-            if segment.largest_or_modified()? >= target {
-                return segment.find_by_timestamp(target, self.shared.start());
+        let search = || {
+            let _reading = self.shared.reading();
+            for segment in self.shared.segments() {
+                if segment.largest_or_modified()? >= target {
+                    return segment.find_by_timestamp(target, self.shared.start());
+                }
             }
-        }
-        Ok(None)
+            Ok(None)
+        };
+        patiently(search, StorageError::is_not_found)
     }
 
     /// The first record that has the youngest timestamp: `ListOffsets` with -3 (KIP-734).
     pub fn offset_of_max_timestamp(&self) -> Result<Option<TimestampOffset>, StorageError> {
+        patiently(|| self.try_offset_of_max_timestamp(), StorageError::is_not_found)
+    }
+
+    fn try_offset_of_max_timestamp(&self) -> Result<Option<TimestampOffset>, StorageError> {
         let _reading = self.shared.reading();
         let mut youngest: Option<(TimestampMs, Arc<Segment>)> = None;
         for segment in self.shared.segments() {
