@@ -73,6 +73,10 @@ impl OpenFiles {
             return;
         }
         let mut alive: Vec<Arc<Handle>> = handles.iter().filter_map(Weak::upgrade).collect();
+        // A file that was closed and opened again is listed twice.
+        alive.sort_by_key(Arc::as_ptr);
+        alive.dedup_by_key(|handle| Arc::as_ptr(handle));
+        alive.retain(|handle| handle.may_be_open());
         alive.sort_by_key(|handle| handle.used.load(Ordering::Relaxed));
         // An eighth at once, so that the sorting is paid for by many opens.
         let surplus = alive.len().saturating_sub(self.limit - self.limit / 8);
@@ -180,6 +184,10 @@ impl Handle {
         state.file = None;
     }
 
+    fn may_be_open(&self) -> bool {
+        self.state.try_read().map_or(true, |state| state.file.is_some())
+    }
+
     /// False where somebody is using it right now.
     fn try_close(&self) -> bool {
         let Ok(mut state) = self.state.try_write() else { return false };
@@ -215,5 +223,47 @@ impl Opened {
                 self.retired.push(mapping);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::OsDisk;
+    use crate::segment::files::Home;
+    use crate::types::Offset;
+
+    #[test]
+    fn files_unused_for_longest_are_let_go_and_come_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::with_open_files(Arc::new(OsDisk), 16);
+        let home = Home::new(store.disk().clone(), folder.path().to_path_buf());
+        let handle = |base: i64| {
+            let files = Files::new(home.clone(), Offset(base));
+            std::fs::write(files.path(FileKind::Records), base.to_string().repeat(3)).expect("written");
+            store.handle(files)
+        };
+        let handles: Vec<Arc<Handle>> = (100..200).map(handle).collect();
+        let open = || handles.iter().filter(|handle| handle.may_be_open()).count();
+
+        let slices: Vec<Bytes> =
+            handles.iter().map(|handle| handle.slice(3, 6, 0).expect("a slice")).collect();
+        assert!(open() <= 16, "{}", open());
+        for (base, slice) in (100..200).zip(&slices) {
+            assert_eq!(slice, base.to_string().as_bytes(), "slices outlive their file");
+        }
+
+        for handle in handles.iter().chain(&handles) {
+            handle.file().expect("comes back");
+            assert!(open() <= 16);
+            handle.close();
+        }
+        let first = handles.first().expect("one");
+        first.file().expect("open");
+        for handle in handles.iter().skip(1).take(40) {
+            handle.file().expect("open");
+            first.touch();
+        }
+        assert!(first.may_be_open(), "what is used stays");
     }
 }

@@ -228,13 +228,25 @@ impl Segment {
             file.set_len(start).map_err(|error| StorageError::io("cut", &self.path())(error))?;
             growth.torn = false;
         }
+        // What the indexes must know is read before anything is written.
+        if growth.largest.is_none() {
+            growth.largest = Some(self.largest_in_index()?);
+        }
+        self.times.last()?;
         if let Err(error) = write_all(file.as_ref(), slices, start) {
             growth.torn = file.set_len(start).is_err();
             return Err(StorageError::io("append to", &self.path())(error));
         }
-        let end = self.note(&mut growth, start, batches, config)?;
-        self.size.store(end, Ordering::Release);
-        Ok(())
+        match self.note(&mut growth, start, batches, config) {
+            Ok(end) => {
+                self.size.store(end, Ordering::Release);
+                Ok(())
+            }
+            Err(error) => {
+                growth.torn = true;
+                Err(error)
+            }
+        }
     }
 
     /// Updates the indexes for batches that lie at `position` and behind; yields where they end.
