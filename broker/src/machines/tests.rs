@@ -10,13 +10,14 @@ use coordinator::groups::{
 };
 use coordinator::machine::AppendFailure;
 use storage::batch::{
-    BatchBuilder, BatchHeader, BatchOptions, BatchProducer, BatchView, EndTransaction, TargetCompression,
+    self, BatchBuilder, BatchHeader, BatchOptions, BatchProducer, BatchView, EndTransaction,
+    TargetCompression,
 };
 use storage::types::{LeaderEpoch, Offset, ProducerId, TimestampMs, TopicPartition};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::machines::journal::{Journal, Writing};
+use crate::machines::journal::{Journal, Journaled, Writing};
 use crate::machines::seats::{Seats, Vacant};
 
 /// A log in memory whose commits the test gives.
@@ -277,4 +278,62 @@ async fn plain_offsets_are_batched_as_kafka_does() {
     let header = log.headers()[0];
     assert!(!header.attributes.is_transactional());
     assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (ProducerId::NONE, -1, 0));
+}
+
+/// A partition of `__consumer_offsets` that Apache Kafka 3.9.1 wrote, taken from its log directory: the group `two` with
+/// a dynamic and a static member, then empty; the group `tx` with offsets in a committed, an aborted and an open
+/// transaction.
+const APACHES: &[u8] = include_bytes!("fixtures/consumer_offsets_3_9_1.log");
+
+#[tokio::test]
+async fn what_apache_wrote_is_taken_over() {
+    let log = Memory::new();
+    log.entries.lock().expect("entries").extend(entries_of_apache());
+    let seats = seats(TargetCompression::Uncompressed);
+    seated(&seats, 1, &log).await;
+    let runner = seats.find(0).expect("seated");
+
+    let state = |group: &str| runner.look(|groups| groups.describe(group).map(|group| group.state));
+    assert_eq!((state("two"), state("tx"), state("simple")), (Some("Empty"), Some("Empty"), None));
+    assert_eq!(runner.look(|groups| groups.stored("two").map(|group| group.generation)), Some(2));
+    let at = |group: &str, partition| {
+        let found =
+            runner.look(|groups| groups.offset(group, &TopicPartition::new("orders", partition)).cloned());
+        found.map(|commit| (commit.offset.0, commit.metadata.to_string()))
+    };
+    assert_eq!(at("two", 0), Some((3, "hällo".to_string())));
+    assert_eq!(at("two", 1), Some((4, String::new())));
+    assert_eq!((at("tx", 0), at("tx", 1), at("tx", 2)), (Some((1, String::new())), None, None));
+    let unstable =
+        runner.look(|groups| groups.stable_offset("tx", &TopicPartition::new("orders", 2)).is_err());
+    assert!(unstable, "the third transaction is still open");
+}
+
+#[test]
+fn what_we_write_is_what_apache_writes() {
+    let mut compared = 0;
+    for (_, entry) in entries_of_apache() {
+        let header = BatchHeader::parse(&entry).expect("a batch");
+        let mut records = Vec::new();
+        Groups::decode(&entry, &mut |_, record| records.push(record));
+        if header.attributes.is_control() {
+            continue;
+        }
+        let written =
+            Groups::encode(&records, header.base_timestamp, TargetCompression::Uncompressed).expect("fits");
+        let [(batch, count)] = &written[..] else { panic!("one batch") };
+        assert_eq!(*count, records.len());
+        // Offset, length and leader epoch are the log's to give, the checksum begins behind them.
+        assert_eq!(batch[16..], entry[16..], "{records:?}");
+        compared += records.len();
+    }
+    assert_eq!(compared, 10);
+}
+
+fn entries_of_apache() -> Vec<(Offset, Bytes)> {
+    let log = Bytes::from_static(APACHES);
+    let located = batch::headers(APACHES).map(|located| located.expect("whole"));
+    let entries =
+        located.map(|it| (it.batch.first_or_last_offset(), log.slice(it.position..it.position + it.size)));
+    entries.collect()
 }
