@@ -3,6 +3,7 @@
 //! Shared between the writer, which holds the log, and readers, which hold nothing: readers see the bytes below
 //! [`Segment::size`], published after they were written. Whoever cuts a segment keeps its readers out meanwhile.
 
+mod cut;
 pub(crate) mod files;
 mod read;
 mod walk;
@@ -367,89 +368,6 @@ impl Segment {
         self.offsets.flush(true)?;
         self.times.flush(true)?;
         self.aborted.sync()
-    }
-
-    /// Drops all batches that end at or behind `offset`. Yields whether there were any.
-    ///
-    /// Slices handed out before show what they showed. On `Err` the segment must not be appended to again before
-    /// recovery.
-    pub(crate) fn truncate_to(
-        &self,
-        offset: Offset,
-        config: &LogConfig,
-        now: TimestampMs,
-    ) -> Result<bool, StorageError> {
-        let cut = self.locate(offset, self.size())?.map(|found| found.position);
-        self.offsets.truncate_to(offset, config.segment_index_bytes)?;
-        self.times.truncate_to(offset, config.segment_index_bytes)?;
-        self.aborted.truncate_to(offset)?;
-        if let Some(cut) = cut {
-            self.cut(cut)?;
-        }
-        self.reserve.store(u64::from(config.segment_bytes), Ordering::Relaxed);
-        let largest = self.largest_after_cut()?;
-        let mut growth = self.growth();
-        growth.since_entry = 0;
-        growth.finished = false;
-        if self.size() == 0 {
-            growth.created = now;
-            growth.first_timestamp = None;
-            growth.largest = None;
-        } else if growth.largest.is_some() || largest.timestamp.0 >= 0 {
-            growth.largest = Some(largest);
-        }
-        Ok(cut.is_some())
-    }
-
-    /// Cuts the record file to `size` bytes.
-    pub(crate) fn cut(&self, size: u64) -> Result<(), StorageError> {
-        let file = self.handle.file()?;
-        let path = self.path();
-        let mut opened = self.handle.write();
-        let present = self.size();
-        let (from, upto) = (to_usize(size), to_usize(present));
-        opened.detach(from, upto).map_err(StorageError::io("detach readers of", &path))?;
-        self.size.store(size.min(present), Ordering::Release);
-        file.set_len(size).map_err(StorageError::io("cut", &path))
-    }
-
-    /// The youngest timestamp after a cut: of the time index, or of the batches behind its last entry.
-    fn largest_after_cut(&self) -> Result<TimeEntry, StorageError> {
-        let mut largest = self.largest_in_index()?;
-        let start = self.offsets.floor(largest.offset)?.map_or(0, |entry| u64::from(entry.position));
-        let (file, path) = (self.handle.file()?, self.path());
-        let mut walk = Walk::new(file.as_ref(), &path, start, self.size());
-        while let Some(located) = walk.next()? {
-            let timestamp = located.batch.max_timestamp();
-            if timestamp > largest.timestamp {
-                largest = TimeEntry { timestamp, offset: located.batch.last_offset() };
-            }
-        }
-        Ok(largest)
-    }
-
-    /// Prepares rebuilding the indexes from the records: all three are empty afterwards.
-    pub(crate) fn reset_indexes(&self, config: &LogConfig) -> Result<(), StorageError> {
-        self.offsets.reset(config.segment_index_bytes)?;
-        self.times.reset(config.segment_index_bytes)?;
-        self.aborted.reset()?;
-        let mut growth = self.growth();
-        growth.since_entry = 0;
-        growth.finished = false;
-        growth.largest = Some(TimeEntry { timestamp: TimestampMs::NONE, offset: self.base });
-        growth.first_timestamp = None;
-        Ok(())
-    }
-
-    /// Notes a batch found by recovery; batches come in their order.
-    pub(crate) fn note_recovered(&self, located: &Located, config: &LogConfig) -> Result<(), StorageError> {
-        let facts = BatchFacts {
-            size: located.size,
-            last: located.batch.last_offset(),
-            max_timestamp: located.batch.max_timestamp(),
-        };
-        self.note(&mut self.growth(), located.position, std::iter::once(facts), config)?;
-        Ok(())
     }
 
     /// Refuses a transaction index that does not belong to this segment.
