@@ -36,6 +36,26 @@ pub(crate) struct House {
 }
 
 impl House {
+    /// A broker that is not registered yet.
+    pub(crate) fn new(
+        me: BrokerId,
+        cluster_id: &str,
+        config: &Arc<BrokerConfig>,
+        partitions: Arc<Partitions>,
+        zookeeper: &Arc<ZooKeeper>,
+    ) -> House {
+        House {
+            me,
+            cluster_id: cluster_id.into(),
+            config: Arc::clone(config),
+            metadata: MetadataCache::default(),
+            partitions,
+            fetch_sessions: FetchSessions::new(config.fetch.session_slots),
+            zookeeper: Arc::clone(zookeeper),
+            broker_epoch: AtomicI64::new(UNKNOWN_BROKER_EPOCH),
+        }
+    }
+
     /// Whether a controller's request was meant for an earlier life of this broker (KIP-380).
     pub(crate) fn is_stale(&self, broker_epoch: i64) -> bool {
         broker_epoch != UNKNOWN_BROKER_EPOCH && broker_epoch < self.broker_epoch.load(Ordering::Acquire)

@@ -15,8 +15,10 @@ mod fetching;
 mod handlers;
 mod house;
 mod machines;
+mod housekeeping;
 mod net;
 mod partition;
+mod server;
 mod telemetry;
 mod zookeeper;
 
@@ -88,7 +90,19 @@ fn tell(file: &std::path::Path, why: &ConfigError) {
     );
 }
 
-fn start(_config: BrokerConfig) -> ExitCode {
-    tracing::error!("this build reads its configuration, but has no server yet");
-    ExitCode::FAILURE
+fn start(config: BrokerConfig) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(why) => {
+            tracing::error!("cannot start the threads of the broker: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(server::run(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            tracing::error!("not started. {why}");
+            ExitCode::FAILURE
+        }
+    }
 }

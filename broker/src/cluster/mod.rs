@@ -16,5 +16,6 @@ pub(crate) mod registration;
 mod requests;
 #[cfg(test)]
 mod tests;
+pub(crate) mod topic_configs;
 mod watches;
 pub(crate) mod znodes;

@@ -40,8 +40,7 @@ pub(super) enum Command {
     Request { id: WatcherId, envelope: Envelope, arrived: Instant, permit: Permit },
     Gone { id: WatcherId },
     Word { word: Word, peer: SocketAddr, reply: oneshot::Sender<String> },
-    ExpireSession { session: SessionId, reply: oneshot::Sender<bool> },
-    ExpireOwner { path: String, reply: oneshot::Sender<Option<SessionId>> },
+    ExpireAbandoned { session: SessionId, reply: oneshot::Sender<bool> },
     Shutdown { reply: oneshot::Sender<()> },
 }
 
@@ -71,7 +70,6 @@ enum Staged {
     Frame(WatcherId, Bytes),
     Close(WatcherId),
     Flag(oneshot::Sender<bool>, bool),
-    Owner(oneshot::Sender<Option<SessionId>>, Option<SessionId>),
 }
 
 pub(super) struct Core {
@@ -205,19 +203,12 @@ impl Core {
             Command::Word { word, peer, reply } => {
                 let _ = reply.send(self.word(word, peer));
             }
-            Command::ExpireSession { session, reply } => {
-                let ended = self.tree.session(session).is_some();
+            Command::ExpireAbandoned { session, reply } => {
+                let ended = self.tree.session(session).is_some() && !self.attached.contains_key(&session);
                 if ended {
                     self.end_session(session)?;
                 }
                 self.staged.push(Staged::Flag(reply, ended));
-            }
-            Command::ExpireOwner { path, reply } => {
-                let owner = self.tree.owner_of(&path);
-                if let Some(owner) = owner {
-                    self.end_session(owner)?;
-                }
-                self.staged.push(Staged::Owner(reply, owner));
             }
             Command::Shutdown { .. } => {}
         }
@@ -269,9 +260,6 @@ impl Core {
                 Staged::Close(id) => self.detach(id),
                 Staged::Flag(reply, ended) => {
                     let _ = reply.send(ended);
-                }
-                Staged::Owner(reply, owner) => {
-                    let _ = reply.send(owner);
                 }
             }
         }

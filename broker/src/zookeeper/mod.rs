@@ -137,17 +137,12 @@ impl EmbeddedServer {
         let _ = ended.wait_for(|ended| *ended).await;
     }
 
-    /// Ends a session at once, as if its timeout had passed; false if there is none.
+    /// Ends a session that no connection is attached to, as if its timeout had passed; false if there is none such.
     ///
-    /// For the owner of this server only: its own session of before a crash need not be waited for.
-    pub(crate) async fn expire_session(&self, session: SessionId) -> bool {
-        self.ask(|reply| Command::ExpireSession { session, reply }).await.unwrap_or(false)
-    }
-
-    /// Ends the session that owns the ephemeral znode at `path` (for example `/brokers/ids/0`), and returns it.
-    pub(crate) async fn expire_owner_of(&self, path: &str) -> Option<SessionId> {
-        let path = path.to_owned();
-        self.ask(|reply| Command::ExpireOwner { path, reply }).await.flatten()
+    /// For the owner of this server only: the session of its own run before a crash need not be waited for, while one
+    /// that somebody uses is somebody's.
+    pub(crate) async fn expire_abandoned_session(&self, session: SessionId) -> bool {
+        self.ask(|reply| Command::ExpireAbandoned { session, reply }).await.unwrap_or(false)
     }
 
     /// Closes all connections, writes a snapshot and stops. Sessions live on and are there after the next start.

@@ -1,0 +1,304 @@
+//! The broker from start to stop, in the order in which it happens.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use coordinator::cluster::{Endpoint, SecurityProtocol};
+use coordinator::znodes::SessionId;
+use storage::directory::{LogDirectory, MetaProperties};
+use storage::disk::OsDisk;
+use storage::error::StorageError;
+use storage::producers::ProducerSettings;
+use storage::store::Store;
+use storage::types::BrokerId;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::clock;
+use crate::cluster::client::{ConnectError, ZooKeeper};
+use crate::cluster::identity::{self, IdentityError};
+use crate::cluster::registration::{self, FormerSessions, RegistrationError};
+use crate::cluster::topic_configs;
+use crate::cluster::znodes::{BrokerInfo, RegistrationVersion};
+use crate::config::BrokerConfig;
+use crate::config::coordinates::{ConnectString, Coordination};
+use crate::config::listeners::Listener;
+use crate::house::House;
+use crate::housekeeping;
+use crate::net::front::{BindError, Front};
+use crate::partition::Partitions;
+use crate::partition::registry::{LogSettings, TopicConfigs};
+use crate::zookeeper::{EmbeddedServer, Settings as EmbeddedSettings, StartError};
+
+/// Why the broker could not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    #[error(transparent)]
+    Embedded(#[from] StartError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Registration(#[from] RegistrationError),
+    #[error("ZooKeeper: {0}")]
+    ZooKeeper(#[from] zookeeper_client::Error),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("cannot listen for signals: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT. `Err` only before the broker was up.
+pub(crate) async fn run(config: BrokerConfig) -> Result<(), ServerError> {
+    let began = Instant::now();
+    let mut stop = StopSignals::listen().map_err(ServerError::Signals)?;
+    let config = Arc::new(config);
+    let coordination = Coordinates::begin(&config).await?;
+    let broker = tokio::select! {
+        started = Broker::start(&config, &coordination) => started?,
+        () = stop.next() => return Ok(()),
+    };
+    info!(
+        "broker {} started in {} ms: listening on {}; coordinated by {}; log.dirs {}",
+        broker.house.me,
+        began.elapsed().as_millis(),
+        list(&broker.listeners),
+        coordination.description(&config),
+        list(config.logs.dirs.iter().map(|dir| dir.display())),
+    );
+    stop.next().await;
+    info!("stopping");
+    broker.stop(&config).await;
+    coordination.end().await;
+    info!("stopped");
+    Ok(())
+}
+
+/// What coordinates the broker: a connected client, and the server behind it where that is our own.
+struct Coordinates {
+    zookeeper: Arc<ZooKeeper>,
+    embedded: Option<EmbeddedServer>,
+}
+
+impl Coordinates {
+    async fn begin(config: &BrokerConfig) -> Result<Coordinates, ServerError> {
+        let (connect, embedded) = match &config.coordination {
+            Coordination::Ensemble(connect) => (connect.clone(), None),
+            Coordination::Embedded { port, data_dir } => {
+                let server = EmbeddedServer::start(EmbeddedSettings::new(*port, data_dir.clone())).await?;
+                let address = server.local_addr();
+                let servers = vec![(address.ip().to_string(), address.port())];
+                (ConnectString { servers, chroot: None }, Some(server))
+            }
+        };
+        let zookeeper = ZooKeeper::connect(
+            &connect,
+            config.zookeeper_session_timeout,
+            config.zookeeper_connection_timeout,
+        )
+        .await?;
+        Ok(Coordinates { zookeeper, embedded })
+    }
+
+    fn description(&self, config: &BrokerConfig) -> String {
+        match &self.embedded {
+            Some(server) => format!("the embedded coordinator on {}", server.local_addr()),
+            None => config.coordination.to_string(),
+        }
+    }
+
+    async fn end(self) {
+        ZooKeeper::close(self.zookeeper).await;
+        if let Some(server) = self.embedded {
+            server.shutdown().await;
+        }
+    }
+}
+
+impl FormerSessions for Coordinates {
+    /// Our own server knows that nobody is connected with the session any more.
+    async fn end(&self, session: i64) -> bool {
+        match &self.embedded {
+            Some(server) => server.expire_abandoned_session(SessionId(session)).await,
+            None => false,
+        }
+    }
+}
+
+/// A broker that serves.
+struct Broker {
+    house: Arc<House>,
+    front: crate::net::front::OpenFront,
+    housekeeping: tokio::task::JoinSet<()>,
+    listeners: Vec<Listener>,
+}
+
+impl Broker {
+    async fn start(config: &Arc<BrokerConfig>, coordination: &Coordinates) -> Result<Broker, ServerError> {
+        let zookeeper = &coordination.zookeeper;
+        registration::make_persistent_paths(zookeeper).await?;
+        let cluster_id = registration::cluster_id(zookeeper).await?;
+        let directories = open_directories(config)?;
+        let me = identify(config, zookeeper, &cluster_id, &directories).await?;
+        let partitions = Arc::new(open_partitions(config, zookeeper, me, directories).await?);
+        let front = Front::bind(&config.network)?;
+        let listeners = front.bound();
+        let house = Arc::new(House::new(me, &cluster_id, config, Arc::clone(&partitions), zookeeper));
+        let broker = BrokerInfo {
+            id: me,
+            rack: config.identity.rack.clone(),
+            endpoints: advertised(config, &listeners),
+            jmx_port: -1,
+            version: RegistrationVersion::V5,
+        };
+        let former_max = config.zookeeper_session_timeout * 2;
+        let epoch =
+            registration::register(zookeeper, &broker, coordination, former_max, clock::wall()).await?;
+        house.set_broker_epoch(epoch);
+        let housekeeping = housekeeping::start(&partitions, &config.logs);
+        let front = front.open(&house);
+        Ok(Broker { house, front, housekeeping, listeners })
+    }
+
+    async fn stop(self, _: &BrokerConfig) {
+        self.front.close().await;
+        drop(self.housekeeping);
+        let partitions = Arc::clone(&self.house.partitions);
+        if tokio::task::spawn_blocking(move || partitions.close()).await.is_err() {
+            error!("the logs were not closed; the next start checks them");
+        }
+    }
+}
+
+/// Opens and locks every log directory. One that cannot be used is left out while others can.
+fn open_directories(config: &BrokerConfig) -> Result<Vec<LogDirectory>, StorageError> {
+    let mut opened = Vec::new();
+    let mut failure = None;
+    for path in &config.logs.dirs {
+        match LogDirectory::open(Arc::new(OsDisk), path) {
+            Ok(directory) => opened.push(directory),
+            // Two brokers on one directory: no other directory makes that right.
+            Err(error @ StorageError::Locked { .. }) => return Err(error),
+            Err(error) => {
+                warn!(path = %path.display(), %error, "log directory left out");
+                failure = Some(error);
+            }
+        }
+    }
+    match failure {
+        Some(error) if opened.is_empty() => Err(error),
+        _ => Ok(opened),
+    }
+}
+
+/// Settles the broker id and writes down, in directories that did not know, whose they are.
+async fn identify(
+    config: &BrokerConfig,
+    zookeeper: &ZooKeeper,
+    cluster_id: &str,
+    directories: &[LogDirectory],
+) -> Result<BrokerId, ServerError> {
+    let mut remembered: Vec<(String, MetaProperties)> = Vec::new();
+    let mut blank = Vec::new();
+    for directory in directories {
+        match directory.meta_properties()? {
+            Some(meta) => remembered.push((directory.path().display().to_string(), meta)),
+            None => blank.push(directory),
+        }
+    }
+    let remembered: Vec<_> = remembered.iter().map(|(path, meta)| (path.as_str(), meta)).collect();
+    identity::check_cluster(cluster_id, &remembered)?;
+    let known =
+        identity::broker_id(config.identity.broker_id, config.identity.generation_enabled, &remembered)?;
+    let me = match known {
+        Some(id) => id,
+        None => registration::generate_broker_id(zookeeper, config.identity.reserved_max).await?,
+    };
+    for directory in blank {
+        let meta = MetaProperties {
+            broker_id: Some(me.0),
+            cluster_id: Some(cluster_id.to_owned()),
+            ..MetaProperties::default()
+        };
+        directory.write_meta_properties(&meta, clock::wall())?;
+    }
+    Ok(me)
+}
+
+async fn open_partitions(
+    config: &Arc<BrokerConfig>,
+    zookeeper: &ZooKeeper,
+    me: BrokerId,
+    directories: Vec<LogDirectory>,
+) -> Result<Partitions, ServerError> {
+    let configs = TopicConfigs::new(config.topics.defaults.clone());
+    for (topic, overrides) in topic_configs::all(zookeeper).await? {
+        configs.set(&topic, Some(config.topic(&overrides).0));
+    }
+    let expiration = config.logs.producer_id_expiration.as_millis();
+    let settings = LogSettings {
+        producers: ProducerSettings {
+            expiration_ms: i64::try_from(expiration).unwrap_or(i64::MAX),
+            ..ProducerSettings::default()
+        },
+        recovery_threads: std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let store = Store::new(Arc::new(OsDisk));
+    let opening = move || Partitions::open(me, store, directories, configs, settings);
+    let opened = tokio::task::spawn_blocking(opening).await;
+    Ok(opened.expect("logs are opened without panicking")?)
+}
+
+/// What clients are told: `advertised.listeners`, completed by this machine's name and the ports really bound.
+fn advertised(config: &BrokerConfig, bound: &[Listener]) -> Vec<Endpoint> {
+    let complete = |listener: &Listener| {
+        let port = match listener.port {
+            0 => bound.iter().find(|other| other.name == listener.name).map_or(0, |other| other.port),
+            port => port,
+        };
+        Endpoint {
+            listener: listener.name.clone(),
+            host: listener.host.clone().unwrap_or_else(host_name),
+            port: i32::from(port),
+            protocol: SecurityProtocol::parse(listener.protocol.name())
+                .unwrap_or(SecurityProtocol::Plaintext),
+        }
+    };
+    config.network.advertised.iter().map(complete).collect()
+}
+
+/// This machine's own name, as Kafka advertises it where a listener names no host.
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { Ipv4Addr::LOCALHOST.to_string() } else { name }
+}
+
+fn list(items: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// SIGTERM and SIGINT.
+struct StopSignals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    fn listen() -> std::io::Result<StopSignals> {
+        Ok(StopSignals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
