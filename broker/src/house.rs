@@ -11,6 +11,7 @@ use storage::types::BrokerId;
 use tokio::task::spawn_blocking;
 
 use crate::cluster::client::ZooKeeper;
+use crate::cluster::controller::ReplicaSide;
 use crate::cluster::metadata::MetadataCache;
 use crate::config::BrokerConfig;
 use crate::fetching::FetchSessions;
@@ -105,5 +106,23 @@ impl House {
                 None => self.groups.seats().resign(change.partition.partition),
             }
         }
+    }
+}
+
+impl ReplicaSide for House {
+    async fn leader_and_isr(&self, request: LeaderAndIsrRequest) -> LeaderAndIsrResponse {
+        House::leader_and_isr(self, request).await
+    }
+
+    async fn update_metadata(&self, request: UpdateMetadataRequest) -> UpdateMetadataResponse {
+        House::update_metadata(self, request).await
+    }
+
+    async fn stop_replica(&self, request: StopReplicaRequest) -> StopReplicaResponse {
+        House::stop_replica(self, request).await
+    }
+
+    fn registered(&self, broker_epoch: i64) {
+        self.set_broker_epoch(broker_epoch);
     }
 }

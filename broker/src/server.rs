@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::clock;
 use crate::cluster::client::{ConnectError, ZooKeeper};
+use crate::cluster::controller::{self, ControllerHandle, ControllerSettings};
 use crate::cluster::identity::{self, IdentityError};
 use crate::cluster::registration::{self, FormerSessions, RegistrationError};
 use crate::cluster::topic_configs;
@@ -30,6 +31,9 @@ use crate::net::front::{BindError, Front};
 use crate::partition::Partitions;
 use crate::partition::registry::{LogSettings, TopicConfigs};
 use crate::zookeeper::{EmbeddedServer, Settings as EmbeddedSettings, StartError};
+
+/// `/feature` of inter.broker.protocol.version 2.7 and above: version 2, status enabled.
+const FEATURES_ON: (i32, bool) = (2, true);
 
 /// Why the broker could not start.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +116,7 @@ impl Coordinates {
     }
 
     async fn end(self) {
-        ZooKeeper::close(self.zookeeper).await;
+        self.zookeeper.close().await;
         if let Some(server) = self.embedded {
             server.shutdown().await;
         }
@@ -134,6 +138,9 @@ struct Broker {
     house: Arc<House>,
     front: crate::net::front::OpenFront,
     housekeeping: tokio::task::JoinSet<()>,
+    /// Kept so that the candidate can be asked; it ends with the session.
+    controller: ControllerHandle,
+    standing: tokio::task::JoinHandle<()>,
     listeners: Vec<Listener>,
 }
 
@@ -160,8 +167,11 @@ impl Broker {
             registration::register(zookeeper, &broker, coordination, former_max, clock::wall()).await?;
         house.set_broker_epoch(epoch);
         let housekeeping = housekeeping::start(&partitions, &config.logs);
+        let settings = controller_settings(config);
+        let (controller, standing) =
+            controller::stand(Arc::clone(zookeeper), settings, broker, Arc::clone(&house));
         let front = front.open(&house);
-        Ok(Broker { house, front, housekeeping, listeners })
+        Ok(Broker { house, front, housekeeping, controller, standing, listeners })
     }
 
     async fn stop(self, _: &BrokerConfig) {
@@ -171,6 +181,22 @@ impl Broker {
         if tokio::task::spawn_blocking(move || partitions.close()).await.is_err() {
             error!("the logs were not closed; the next start checks them");
         }
+    }
+}
+
+fn controller_settings(config: &BrokerConfig) -> ControllerSettings {
+    ControllerSettings {
+        plan: coordinator::cluster::Settings {
+            topic_ids: true,
+            leader_recovery: true,
+            delete_topics: config.topics.delete_enabled,
+            unclean_election: config.topics.defaults.unclean_leader_election,
+            imbalance_percent: config.controller.imbalance_percent,
+        },
+        listener: config.network.inter_broker_listener.as_str().into(),
+        feature: FEATURES_ON,
+        balance_interval: config.controller.balance_interval,
+        in_flight_max: config.controller.in_flight_max,
     }
 }
 

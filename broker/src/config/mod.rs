@@ -50,6 +50,7 @@ pub(crate) struct BrokerConfig {
     pub(crate) topics: Topics,
     pub(crate) fetch: Fetch,
     pub(crate) groups: Groups,
+    pub(crate) controller: Controller,
     /// What to tell the operator at the start, each once.
     pub(crate) warnings: Vec<Warning>,
     settings: Settings,
@@ -149,6 +150,17 @@ pub(crate) struct Groups {
     pub(crate) offsets_topic_segment_bytes: i32,
 }
 
+/// What this broker does while it is the controller.
+#[derive(Clone, Debug)]
+pub(crate) struct Controller {
+    /// Unit: percent of the partitions a broker is the preferred leader of.
+    pub(crate) imbalance_percent: u32,
+    /// `None`: leadership is not moved back to preferred replicas by itself.
+    pub(crate) balance_interval: Option<Duration>,
+    /// Requests to ZooKeeper that may be under way at once. Range: `1..`.
+    pub(crate) in_flight_max: usize,
+}
+
 /// Why there is no configuration to start with.
 #[derive(Debug, Error)]
 pub(crate) enum ConfigError {
@@ -209,6 +221,7 @@ impl BrokerConfig {
                 session_slots: settings.size("max.incremental.fetch.session.cache.slots"),
             },
             groups: groups(&settings),
+            controller: controller(&settings),
             warnings: checks::warnings(&settings),
             settings,
             layers,
@@ -336,6 +349,16 @@ fn groups(settings: &Settings) -> Groups {
         offsets_topic_partitions: settings.int("offsets.topic.num.partitions"),
         offsets_topic_replication_factor: settings.short("offsets.topic.replication.factor"),
         offsets_topic_segment_bytes: settings.int("offsets.topic.segment.bytes"),
+    }
+}
+
+fn controller(settings: &Settings) -> Controller {
+    let balance = settings.boolean("auto.leader.rebalance.enable");
+    let seconds = settings.size("leader.imbalance.check.interval.seconds");
+    Controller {
+        imbalance_percent: u32::try_from(settings.int("leader.imbalance.per.broker.percentage")).unwrap_or(0),
+        balance_interval: balance.then(|| Duration::from_secs(seconds as u64)),
+        in_flight_max: settings.size("zookeeper.max.in.flight.requests").max(1),
     }
 }
 

@@ -5,7 +5,6 @@ pub(super) const QUEUE: &str = "it sizes a queue of the Java broker, and request
 pub(super) const PURGATORY: &str =
     "it tunes the Java broker's lists of waiting requests, and there are none here";
 pub(super) const LOADING: &str = "it sizes a buffer of the Java broker, and loading needs no such size here";
-pub(super) const PIPELINE: &str = "requests to ZooKeeper are not limited by number yet";
 pub(super) const JMX: &str = "it concerns the metrics of the Java broker, and there is no JMX here";
 pub(super) const KRAFT: &str = "it belongs to KRaft mode, and this broker works with ZooKeeper";
 pub(super) const REPLICATION: &str =

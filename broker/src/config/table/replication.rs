@@ -19,12 +19,12 @@ pub(super) const KEYS: &[Key] = keys! {
         "How often high watermarks are written to disk, in ms.";
     "replica.selector.class": Text = None, Any, Medium, ReadOnly => OnlyDefault(REPLICATION_CLASS),
         "Java class that chooses the replica a consumer reads from.";
-    "auto.leader.rebalance.enable": Boolean = Some("true"), Any, High, ReadOnly => NoEffect(REPLICATION),
+    "auto.leader.rebalance.enable": Boolean = Some("true"), Any, High, ReadOnly => Honoured,
         "Whether the controller gives leadership back to preferred replicas.";
     "leader.imbalance.check.interval.seconds": Long = Some("300"), AtLeast(1.0), High, ReadOnly
-        => NoEffect(REPLICATION),
+        => Honoured,
         "How often the balance of leaders is looked at, in seconds.";
-    "leader.imbalance.per.broker.percentage": Int = Some("10"), Any, High, ReadOnly => NoEffect(REPLICATION),
+    "leader.imbalance.per.broker.percentage": Int = Some("10"), Any, High, ReadOnly => Honoured,
         "Share of leaders away from their preferred replica that is tolerated, in percent.";
     "controller.socket.timeout.ms": Int = Some("30000"), Any, Medium, ReadOnly => NoEffect(REPLICATION),
         "How long the controller's requests wait for an answer, in ms.";

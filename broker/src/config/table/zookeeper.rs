@@ -1,6 +1,6 @@
 //! Where the cluster keeps its metadata, and the coordinator this broker starts itself where nobody names one.
 
-use super::reasons::{KRAFT, MIGRATION, PIPELINE, ZK_SECURITY};
+use super::reasons::{KRAFT, MIGRATION, ZK_SECURITY};
 use crate::config::key::{Key, keys};
 
 #[rustfmt::skip]
@@ -12,7 +12,7 @@ pub(super) const KEYS: &[Key] = keys! {
         "How long the start waits for ZooKeeper, in ms. Left out, zookeeper.session.timeout.ms is used.";
     "zookeeper.session.timeout.ms": Int = Some("18000"), Any, High, ReadOnly => Honoured,
         "Session timeout asked of ZooKeeper, in ms: a broker that is silent for longer loses its registration.";
-    "zookeeper.max.in.flight.requests": Int = Some("10"), AtLeast(1.0), High, ReadOnly => NoEffect(PIPELINE),
+    "zookeeper.max.in.flight.requests": Int = Some("10"), AtLeast(1.0), High, ReadOnly => Honoured,
         "Requests sent to ZooKeeper without waiting for an answer.";
     "zookeeper.set.acl": Boolean = Some("false"), Any, High, ReadOnly => OnlyDefault(ZK_SECURITY),
         "Whether znodes are created with secure ACLs.";
