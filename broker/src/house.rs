@@ -52,6 +52,7 @@ impl House {
             metadata: MetadataCache::default(),
             partitions,
             fetch_sessions: FetchSessions::new(config.fetch.session_slots),
+            groups: GroupRoom::new(&config.groups),
             zookeeper: Arc::clone(zookeeper),
             broker_epoch: AtomicI64::new(UNKNOWN_BROKER_EPOCH),
         }
@@ -88,7 +89,10 @@ impl House {
     }
 
     pub(crate) async fn update_metadata(&self, request: UpdateMetadataRequest) -> UpdateMetadataResponse {
-        self.metadata.update(&request);
+        let deleted = self.metadata.update(&request);
+        if !deleted.is_empty() {
+            self.groups.forget(&deleted).await;
+        }
         UpdateMetadataResponse::default()
     }
 

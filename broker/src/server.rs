@@ -175,6 +175,7 @@ impl Broker {
     }
 
     async fn stop(self, _: &BrokerConfig) {
+        self.house.groups.close();
         self.front.close().await;
         drop(self.housekeeping);
         let partitions = Arc::clone(&self.house.partitions);
