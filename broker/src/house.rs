@@ -10,6 +10,7 @@ use kafka_protocol::messages::{
 use storage::types::BrokerId;
 use tokio::task::spawn_blocking;
 
+use crate::cluster::admin::Admin;
 use crate::cluster::client::ZooKeeper;
 use crate::cluster::controller::ReplicaSide;
 use crate::cluster::metadata::MetadataCache;
@@ -65,6 +66,16 @@ impl House {
 
     pub(crate) fn broker_epoch(&self) -> i64 {
         self.broker_epoch.load(Ordering::Acquire)
+    }
+
+    /// Whether this broker is the controller, as far as the last controller to speak told.
+    pub(crate) fn is_controller(&self) -> bool {
+        self.metadata.snapshot().controller() == Some(self.me)
+    }
+
+    /// Topics made, grown and deleted.
+    pub(crate) fn admin(&self) -> Admin<'_> {
+        Admin { zookeeper: &self.zookeeper, metadata: &self.metadata, topic_ids: true }
     }
 
     /// The broker registered (again).

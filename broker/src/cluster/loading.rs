@@ -8,6 +8,8 @@ use std::sync::Arc;
 use coordinator::cluster::{LiveBroker, Loaded, TopicRecord};
 use storage::types::{BrokerId, TopicId, TopicPartition};
 
+use super::admin::AdminError;
+use super::client::ZooKeeper;
 use super::ledger::{Ledger, Lost};
 use super::znodes::{self, BrokerInfo, paths};
 
@@ -124,6 +126,20 @@ impl Ledger {
         }
         Ok((brokers, notices))
     }
+}
+
+/// All registered brokers by id, read outside of any term.
+pub(super) async fn all_brokers(zookeeper: &ZooKeeper) -> Result<Vec<LiveBroker>, AdminError> {
+    let names = zookeeper.children(paths::BROKER_IDS).await?.unwrap_or_default();
+    let mut ids: Vec<BrokerId> = names.iter().filter_map(|name| name.parse().ok()).map(BrokerId).collect();
+    ids.sort_unstable();
+    let mut brokers = Vec::with_capacity(ids.len());
+    for id in ids {
+        if let Some((data, stat)) = zookeeper.get(&paths::broker(id)).await? {
+            brokers.push(BrokerInfo::decode(id, &data, stat.czxid)?);
+        }
+    }
+    Ok(brokers)
 }
 
 /// Random topic ids (version 4), never zero.

@@ -4,7 +4,9 @@
 //! of `/controller_epoch`. This room knows no log and no socket of a Kafka client; what the controller decides lives in
 //! `coordinator::cluster`.
 
+pub(crate) mod admin;
 pub(crate) mod client;
+pub(crate) mod configs;
 pub(crate) mod consumer_offsets;
 pub(crate) mod controller;
 pub(crate) mod identity;

@@ -13,8 +13,11 @@ use crate::house::House;
 use crate::net::reply::{EncodeError, IntoReply, Reply};
 
 mod api_versions;
+mod create_partitions;
+mod create_topics;
 mod delete_groups;
 mod delete_records;
+mod delete_topics;
 mod describe_cluster;
 mod describe_groups;
 mod describe_log_dirs;
@@ -114,9 +117,12 @@ apis! {
     DescribeGroups => describe_groups::handle, versions 0..=5;
     ListGroups => list_groups::handle, versions 0..=5;
     ApiVersions => api_versions::handle, versions 0..=4;
+    CreateTopics => create_topics::handle, versions 0..=7;
+    DeleteTopics => delete_topics::handle, versions 0..=6;
     DeleteRecords => delete_records::handle, versions 0..=2;
     OffsetForLeaderEpoch => offset_for_leader_epoch::handle, versions 0..=4;
     DescribeLogDirs => describe_log_dirs::handle, versions 0..=4;
+    CreatePartitions => create_partitions::handle, versions 0..=3;
     DeleteGroups => delete_groups::handle, versions 0..=2;
     OffsetDelete => offset_delete::handle, versions 0..=0;
     DescribeCluster => describe_cluster::handle, versions 0..=1;

@@ -1,5 +1,6 @@
 //! The cluster room against a real ZooKeeper 3.8, one chroot a test.
 
+mod admin;
 mod ensemble;
 mod membership;
 mod topics;

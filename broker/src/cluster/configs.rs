@@ -1,0 +1,244 @@
+//! Dynamic configuration in ZooKeeper: reading, writing, and hearing of changes.
+//!
+//! Whoever changes a config writes the entity's node first and a notice after it; every broker reads the entity when it
+//! sees the notice. Notices live for 15 minutes. Which keys are allowed is not known here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use storage::types::TimestampMs;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tracing::{debug, warn};
+use zookeeper_client as zk;
+
+use super::client::{Lifetime, MultiError, Write, ZooKeeper};
+use super::registration::make_path;
+use super::znodes::{
+    self, ConfigChange, ControllerInfo, Unreadable, encode_config, encode_config_change, paths,
+};
+
+/// How long a notice lives. Unit: ms.
+const NOTICE_LIFE_MS: i64 = 15 * 60 * 1000;
+/// Pause before ZooKeeper is asked again after a failure.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// Keys and values in the order in which they were set.
+pub(crate) type Entries = Vec<(String, String)>;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigWriteError {
+    #[error("ZooKeeper: {0}")]
+    ZooKeeper(#[from] zk::Error),
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// There is none, it changed meanwhile, or a KRaft controller has taken over.
+    #[error("Cannot set entity configs for {entity} when there is no controller.")]
+    NoController { entity: String },
+}
+
+/// A changed entity with what it holds now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ChangedConfig {
+    pub(crate) change: ConfigChange,
+    pub(crate) entries: Entries,
+}
+
+/// The config of an entity; empty where there is none. `entity_type`: topics, brokers, users, clients, ips.
+pub(crate) async fn read(
+    zookeeper: &ZooKeeper,
+    entity_type: &str,
+    entity: &str,
+) -> Result<Entries, ConfigWriteError> {
+    let path = paths::config(entity_type, entity);
+    match zookeeper.get(&path).await? {
+        Some((data, _)) => Ok(znodes::config(&path, &data)?),
+        None => Ok(Entries::new()),
+    }
+}
+
+/// Overwrites an entity's config, without a notice.
+///
+/// Guarded by the version of `/controller`, as Apache does since KIP-866: a KRaft controller that takes over must not miss it.
+pub(crate) async fn write(
+    zookeeper: &ZooKeeper,
+    entity_type: &str,
+    entity: &str,
+    entries: &[(String, String)],
+) -> Result<(), ConfigWriteError> {
+    let path = paths::config(entity_type, entity);
+    let no_controller = || ConfigWriteError::NoController { entity: format!("{entity_type} {entity}") };
+    let (controller, stat) = zookeeper.get(paths::CONTROLLER).await?.ok_or_else(no_controller)?;
+    if ControllerInfo::decode(&controller)?.kraft_epoch > 0 {
+        return Err(no_controller());
+    }
+    let data = encode_config(entries);
+    let guarded = [
+        Write::Check { path: paths::CONTROLLER.to_owned(), version: stat.version },
+        Write::Set { path: path.clone(), data: data.clone(), version: None },
+    ];
+    loop {
+        match zookeeper.multi(&guarded).await {
+            Ok(_) => return Ok(()),
+            Err(MultiError::Refused { index: 0, .. }) => return Err(no_controller()),
+            Err(MultiError::Refused { source: zk::Error::NoNode, .. }) => {}
+            Err(MultiError::Refused { source, .. } | MultiError::Failed(source)) => return Err(source.into()),
+        }
+        match create(zookeeper, &path, &data).await {
+            Ok(()) => return Ok(()),
+            Err(zk::Error::NodeExists) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn create(zookeeper: &ZooKeeper, path: &str, data: &[u8]) -> Result<(), zk::Error> {
+    match zookeeper.create(path, data, Lifetime::Persistent).await {
+        Err(zk::Error::NoNode) => {
+            let parent = path.rfind('/').map_or("", |at| &path[..at]);
+            make_path(zookeeper, parent).await?;
+            zookeeper.create(path, data, Lifetime::Persistent).await.map(drop)
+        }
+        done => done.map(drop),
+    }
+}
+
+/// Overwrites an entity's config and tells every broker.
+///
+/// An emptied config of a user, client or address goes with its node, unless others stand below it.
+pub(crate) async fn change(
+    zookeeper: &ZooKeeper,
+    entity_type: &str,
+    entity: &str,
+    entries: &[(String, String)],
+) -> Result<(), ConfigWriteError> {
+    let is_quota = matches!(entity_type, "users" | "clients" | "ips");
+    if !(is_quota && entries.is_empty() && remove(zookeeper, &paths::config(entity_type, entity)).await?) {
+        write(zookeeper, entity_type, entity, entries).await?;
+    }
+    notify(zookeeper, &format!("{entity_type}/{entity}")).await?;
+    Ok(())
+}
+
+/// Whether the node could go. With it goes a user's empty list of clients, and the user if it holds nothing else.
+async fn remove(zookeeper: &ZooKeeper, path: &str) -> Result<bool, ConfigWriteError> {
+    if zookeeper.children(path).await?.is_some_and(|below| !below.is_empty()) {
+        return Ok(false);
+    }
+    let mut doomed = vec![path.to_owned()];
+    if let Some((user, client)) =
+        path.strip_prefix("/config/users/").and_then(|rest| rest.split_once("/clients/"))
+    {
+        let clients = format!("/config/users/{user}/clients");
+        let siblings = zookeeper.children(&clients).await?.unwrap_or_default();
+        if siblings.iter().all(|sibling| sibling == client) {
+            doomed.push(clients);
+            let path = format!("/config/users/{user}");
+            let held = zookeeper.get(&path).await?;
+            let is_empty = match held {
+                Some((data, _)) => znodes::config(&path, &data)?.is_empty(),
+                None => false,
+            };
+            if is_empty {
+                doomed.push(path);
+            }
+        }
+    }
+    for path in doomed {
+        match zookeeper.delete(&path, None).await {
+            Ok(()) | Err(zk::Error::NoNode | zk::Error::NotEmpty) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(true)
+}
+
+/// `entity_path`: `topics/t1`, `brokers/<default>`, `users/alice/clients/c1`.
+pub(crate) async fn notify(zookeeper: &ZooKeeper, entity_path: &str) -> Result<(), zk::Error> {
+    let notice = encode_config_change(entity_path);
+    match zookeeper.create_sequential(paths::CONFIG_CHANGE_PREFIX, &notice).await {
+        Err(zk::Error::NoNode) => {
+            make_path(zookeeper, paths::CONFIG_CHANGES).await?;
+            zookeeper.create_sequential(paths::CONFIG_CHANGE_PREFIX, &notice).await.map(drop)
+        }
+        done => done.map(drop),
+    }
+}
+
+/// Sends every change to `changes`, those of the last minutes first; ends when nobody receives or ZooKeeper is closed.
+///
+/// After a lost session notices may have gone unseen: they are all still there and are read again.
+pub(crate) fn follow(zookeeper: Arc<ZooKeeper>, changes: mpsc::Sender<ChangedConfig>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut last = -1;
+        loop {
+            match zookeeper.children_and_watch(paths::CONFIG_CHANGES).await {
+                Ok((notices, watcher)) => {
+                    if tell(&zookeeper, notices, &mut last, &changes).await.is_err() {
+                        return;
+                    }
+                    watcher.changed().await;
+                }
+                Err(zk::Error::ClientClosed) => return,
+                Err(error) => {
+                    warn!("changed configs are not seen until ZooKeeper answers: {error}");
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+            }
+        }
+    })
+}
+
+/// Nobody listens any more.
+struct Deaf;
+
+async fn tell(
+    zookeeper: &ZooKeeper,
+    notices: Vec<String>,
+    last: &mut i64,
+    changes: &mpsc::Sender<ChangedConfig>,
+) -> Result<(), Deaf> {
+    let mut numbered: Vec<(i64, String)> =
+        notices.into_iter().filter_map(|name| Some((number(&name)?, name))).collect();
+    numbered.sort_unstable();
+    for (number, name) in numbered {
+        let path = format!("{}/{name}", paths::CONFIG_CHANGES);
+        let (data, stat) = match zookeeper.get(&path).await {
+            Ok(Some(found)) => found,
+            Ok(None) => continue,
+            Err(error) => {
+                // The next notice, or the next session, brings it up again: `last` stays below it.
+                warn!(path, "a changed config is not seen yet: {error}");
+                return Ok(());
+            }
+        };
+        if number > *last {
+            match changed(zookeeper, &path, &data).await {
+                Ok(changed) => changes.send(changed).await.map_err(|_| Deaf)?,
+                Err(error) => warn!(path, "a changed config is not followed: {error}"),
+            }
+            *last = number;
+        }
+        if now().0.saturating_sub(stat.ctime) > NOTICE_LIFE_MS {
+            // Every broker tries; one succeeds.
+            let gone = zookeeper.delete(&path, None).await;
+            debug!(path, ?gone, "an old notice");
+        }
+    }
+    Ok(())
+}
+
+async fn changed(zookeeper: &ZooKeeper, path: &str, data: &[u8]) -> Result<ChangedConfig, ConfigWriteError> {
+    let change = znodes::config_change(path, data)?;
+    let entries = read(zookeeper, &change.entity_type, &change.entity).await?;
+    Ok(ChangedConfig { change, entries })
+}
+
+fn number(name: &str) -> Option<i64> {
+    name.strip_prefix("config_change_")?.parse().ok()
+}
+
+fn now() -> TimestampMs {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    TimestampMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
