@@ -7,15 +7,12 @@ use kafka_protocol::messages::describe_groups_response::{DescribedGroup, Describ
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, GroupId};
 
 use crate::errors::WireError;
-use crate::handlers::Context;
 use crate::handlers::group_words::{coordinator_of, wire, wire_if};
+use crate::handlers::{Context, operations};
 use crate::house::House;
 use crate::machines::group_room::{EmptyGroupId, read_failure};
 
 const AUTHORIZED_OPERATIONS_SINCE: i16 = 3;
-/// READ, DELETE and DESCRIBE, by Kafka's numbers of operations: all that can be done to a group, by anyone while
-/// there is no authorizer.
-const EVERYTHING: i32 = (1 << 3) | (1 << 6) | (1 << 8);
 
 pub(crate) async fn handle(
     house: &Arc<House>,
@@ -30,7 +27,11 @@ pub(crate) async fn handle(
         groups.push(match describe(house, &id).await {
             Ok(description) => {
                 let described = told(described, description);
-                if tell_operations { described.with_authorized_operations(EVERYTHING) } else { described }
+                if tell_operations {
+                    described.with_authorized_operations(operations::ON_GROUP)
+                } else {
+                    described
+                }
             }
             Err(error) => described.with_error_code(error.wire().code()),
         });

@@ -1,4 +1,4 @@
-//! FindCoordinator: which broker keeps a group, or a transactional id.
+//! FindCoordinator: which broker keeps a group. The first one to ask has the offsets topic made.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinator
 use kafka_protocol::protocol::StrBytes;
 
 use crate::cluster::metadata::MetadataSnapshot;
-use crate::handlers::Context;
 use crate::handlers::group_words::{offsets_partitions, wire};
+use crate::handlers::{Context, first_use};
 use crate::house::House;
 use crate::machines::group_room::{OFFSETS_TOPIC, partition_for};
 
@@ -32,6 +32,9 @@ pub(crate) async fn handle(
     context: &Context,
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
+    if request.key_type == GROUP && house.metadata.snapshot().topic(OFFSETS_TOPIC).is_none() {
+        first_use::create(house, vec![OFFSETS_TOPIC.to_owned()]).await;
+    }
     if context.version < SEVERAL_KEYS_SINCE {
         return in_old_words(find(house, context, request.key_type, &request.key));
     }

@@ -23,6 +23,7 @@ mod describe_groups;
 mod describe_log_dirs;
 mod fetch;
 mod find_coordinator;
+mod first_use;
 mod group_words;
 mod heartbeat;
 mod join_group;
