@@ -7,6 +7,7 @@ use storage::log::LeaderAppend;
 use storage::producers::VerificationGuard;
 use storage::types::{LeaderEpoch, Offset, TimestampMs, TopicPartition};
 use tokio::time::{Instant, timeout_at};
+use tracing::error;
 
 use crate::clock;
 use crate::config::topic::TopicConfig;
@@ -67,13 +68,27 @@ impl Partition {
         let prepared = batch::prepare(records, &rules(&config, &self.id, origin), now)?;
         let mut inner = self.lock();
         let before = inner.log.high_watermark();
-        let appended = inner.append(prepared, origin, acks, &config, now)?;
+        let (appended, rolled) = inner.append(prepared, origin, acks, &config, now)?;
         self.publish(&inner, before);
+        if rolled {
+            self.flush_later(&inner);
+        }
         if inner.log.high_watermark() == before {
             // Followers read up to the log's end, which has moved.
             self.waiters.wake_all();
         }
         Ok(appended)
+    }
+
+    /// A segment was completed: it goes to disk in the background, as Kafka does after a roll.
+    fn flush_later(&self, inner: &Inner) {
+        let flush = inner.log.flush_inactive();
+        let partition = self.id.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = flush.run() {
+                error!(%partition, %error, "completed segment not flushed; its log takes no more writes");
+            }
+        });
     }
 
     /// Whether all in-sync replicas have the records.
@@ -109,6 +124,7 @@ impl Partition {
 }
 
 impl Inner {
+    /// Also tells whether a new segment was begun.
     fn append(
         &mut self,
         prepared: Option<Prepared>,
@@ -116,7 +132,7 @@ impl Inner {
         acks: Acks,
         config: &TopicConfig,
         now: TimestampMs,
-    ) -> Result<Appended, ProduceError> {
+    ) -> Result<(Appended, bool), ProduceError> {
         let Role::Leader(leader) = &mut self.role else {
             return Err(ResponseError::NotLeaderOrFollower.into());
         };
@@ -139,13 +155,14 @@ impl Inner {
             LeaderAppend { origin, epoch: leader_epoch, verification: VerificationGuard::NONE, now },
         )?;
         self.log.set_high_watermark(leader.on_append(self.log.end()));
-        Ok(Appended {
+        let appended = Appended {
             leader_epoch,
             base_offset: written.first,
             end: written.last.next(),
             log_append_time: written.append_time,
             log_start: written.log_start,
-        })
+        };
+        Ok((appended, written.rolled))
     }
 }
 
