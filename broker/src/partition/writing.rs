@@ -142,13 +142,9 @@ impl Inner {
         let leader_epoch = leader.standing().leader_epoch;
         let Some(prepared) = prepared else {
             let (end, log_start) = (self.log.end(), self.log.start());
-            return Ok(Appended {
-                leader_epoch,
-                base_offset: Offset::NONE,
-                end,
-                log_append_time: None,
-                log_start,
-            });
+            let nothing =
+                Appended { leader_epoch, base_offset: Offset::NONE, end, log_append_time: None, log_start };
+            return Ok((nothing, false));
         };
         let written = self.log.append_as_leader(
             prepared,
