@@ -14,6 +14,9 @@ use crate::machines::group_room::OFFSETS_TOPIC;
 ///
 /// On ZooKeeper any broker may write a new topic down; the controller takes it from there.
 pub(super) async fn create(house: &House, names: Vec<String>) -> BTreeMap<String, ResponseError> {
+    if names.is_empty() {
+        return BTreeMap::new();
+    }
     let topics = names.iter().map(|name| new_topic(house, name)).collect();
     let created = house.admin().create_topics(&house.config, topics, false, NO_WAIT).await;
     let told = created.into_iter().map(|created| match created.err().map(|refused| refused.error) {

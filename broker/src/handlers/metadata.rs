@@ -1,6 +1,6 @@
 //! Metadata: brokers, topics and leaders as this broker knows them, and the creation of topics on first use.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use kafka_protocol::error::ResponseError;
@@ -13,7 +13,7 @@ use storage::types::{BrokerId, TopicId};
 use uuid::Uuid;
 
 use crate::cluster::metadata::{MetadataSnapshot, PartitionMetadata, TopicMetadata};
-use crate::handlers::{Context, operations, topics};
+use crate::handlers::{Context, first_use, operations, topics};
 use crate::house::House;
 
 /// From this version on topics can be asked for by id.
@@ -33,7 +33,17 @@ pub(crate) async fn handle(
     let metadata = house.metadata.snapshot();
     let view = View { metadata: &metadata, listener: &context.connection.listener, version };
     let (mut topics, missing) = view.topics(&wanted);
-    topics.extend(missing.iter().map(|name| unknown(name, not_there(name))));
+    let may_create = house.config.topics.auto_create && request.allow_auto_topic_creation;
+    let begun = match may_create && wanted != Wanted::All {
+        true => {
+            first_use::create(house, missing.iter().filter(|name| can_begin(name)).cloned().collect()).await
+        }
+        false => BTreeMap::new(),
+    };
+    topics.extend(missing.iter().map(|name| {
+        let error = begun.get(name).copied();
+        unknown(name, error.unwrap_or_else(|| not_there(name)))
+    }));
     if version >= TOPIC_OPERATIONS_SINCE && request.include_topic_authorized_operations {
         for topic in topics.iter_mut().filter(|topic| topic.name.is_some()) {
             topic.topic_authorized_operations = operations::ON_TOPIC;
@@ -174,6 +184,11 @@ impl View<'_> {
             false => ResponseError::LeaderNotAvailable,
         }
     }
+}
+
+/// The log of transactions is made by its coordinator, which knows what it has to look like.
+fn can_begin(name: &str) -> bool {
+    topics::is_valid_name(name) && name != "__transaction_state"
 }
 
 fn not_there(name: &str) -> ResponseError {
