@@ -13,3 +13,4 @@ pub(crate) mod records;
 pub(crate) mod seat;
 pub(crate) mod stock;
 pub(crate) mod wire;
+pub(crate) mod znodes;

@@ -1,6 +1,7 @@
 //! A broker in its seat on this machine: ours, or Apache Kafka 3.9.1 beside a real ZooKeeper.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -221,7 +222,7 @@ pub(crate) fn start_zookeeper(data: &std::path::Path, port: u16) -> Process {
     let path = configuration.display().to_string();
     let mut process = stock::start("3.9.1", "zookeeper-server-start", &[&path]);
     let deadline = Instant::now() + PATIENCE;
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+    while !serves(port) {
         if process.has_ended() || Instant::now() > deadline {
             let log = process.log();
             panic!("ZooKeeper did not come up\n{log}");
@@ -229,4 +230,17 @@ pub(crate) fn start_zookeeper(data: &std::path::Path, port: u16) -> Process {
         std::thread::park_timeout(Duration::from_millis(20));
     }
     process
+}
+
+/// The port accepts connections before the server behind it is ready; `srvr` tells.
+fn serves(port: u16) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream.write_all(b"srvr")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.contains("Mode:"))
 }

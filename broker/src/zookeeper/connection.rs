@@ -42,7 +42,8 @@ pub(super) struct Permit {
 
 pub(super) struct Acceptor {
     listener: TcpListener,
-    commands: mpsc::Sender<Command>,
+    /// Weak, so that the core ends when its owner lets go of it, whoever is connected.
+    commands: mpsc::WeakSender<Command>,
     connections_max: usize,
     bytes: Arc<Semaphore>,
     by_address: Arc<Mutex<BTreeMap<IpAddr, usize>>>,
@@ -51,10 +52,11 @@ pub(super) struct Acceptor {
 impl Acceptor {
     pub(super) fn new(
         listener: TcpListener,
-        commands: mpsc::Sender<Command>,
+        commands: &mpsc::Sender<Command>,
         connections_max: usize,
     ) -> Acceptor {
         let bytes = Arc::new(Semaphore::new(QUEUED_BYTES_MAX));
+        let commands = commands.downgrade();
         Acceptor { listener, commands, connections_max, bytes, by_address: Arc::default() }
     }
 
@@ -128,7 +130,7 @@ impl Drop for Seat {
 struct Connection {
     id: WatcherId,
     peer: SocketAddr,
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::WeakSender<Command>,
     bytes: Arc<Semaphore>,
     in_flight: Arc<Semaphore>,
 }
@@ -143,13 +145,18 @@ impl<E: std::error::Error> From<E> for Closed {
 }
 
 impl Connection {
+    async fn send(&self, command: Command) -> Result<(), Closed> {
+        let commands = self.commands.upgrade().ok_or(Closed)?;
+        Ok(commands.send(command).await?)
+    }
+
     async fn serve(self, mut stream: TcpStream) {
         let _ = stream.set_nodelay(true);
         let first = tokio::time::timeout(HELLO_PATIENCE, self.first_frame(&mut stream)).await;
         let Ok(Ok(Some(hello))) = first else { return };
         let (sender, unsent) = outbox();
         let connect = Command::Connect { id: self.id, peer: self.peer, hello, outbox: sender };
-        if self.commands.send(connect).await.is_err() {
+        if self.send(connect).await.is_err() {
             return;
         }
         let (reader, writer) = stream.into_split();
@@ -158,7 +165,7 @@ impl Connection {
             _ = self.read(reader, &level) => {}
             () = write(writer, unsent) => {}
         }
-        let _ = self.commands.send(Command::Gone { id: self.id }).await;
+        let _ = self.send(Command::Gone { id: self.id }).await;
     }
 
     /// The hello, or `None` after a four-letter word was answered.
@@ -179,7 +186,7 @@ impl Connection {
 
     async fn answer(&self, word: Word) -> Result<String, Closed> {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Word { word, peer: self.peer, reply }).await?;
+        self.send(Command::Word { word, peer: self.peer, reply }).await?;
         Ok(answer.await?)
     }
 
@@ -195,7 +202,7 @@ impl Connection {
             let envelope = Envelope::decode(&frame)?;
             drop(frame);
             let permit = Permit { _in_flight: in_flight, _bytes: bytes };
-            self.commands.send(Command::Request { id: self.id, envelope, arrived, permit }).await?;
+            self.send(Command::Request { id: self.id, envelope, arrived, permit }).await?;
         }
     }
 }

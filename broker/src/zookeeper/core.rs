@@ -134,14 +134,14 @@ impl Core {
             Err(error) => return tracing::error!(%error, "the embedded coordinator cannot wait for anything"),
         };
         match runtime.block_on(self.serve(&mut queue)) {
-            Ok(told) => {
+            // Dropped by its owner: everything acknowledged is in the log.
+            Ok(None) => {}
+            Ok(Some(told)) => {
                 self.links.clear();
                 if let Err(error) = self.journal.close(&self.tree) {
                     tracing::error!(%error, "the embedded coordinator could not close its journal");
                 }
-                if let Some(told) = told {
-                    let _ = told.send(());
-                }
+                let _ = told.send(());
             }
             Err(error) => {
                 tracing::error!(%error, "the embedded coordinator stops; what it acknowledged is on disk: \

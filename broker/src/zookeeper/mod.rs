@@ -17,6 +17,9 @@ mod requests;
 mod sessions;
 mod words;
 
+#[cfg(test)]
+mod tests;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -122,7 +125,7 @@ impl EmbeddedServer {
             Ok(result) => result?,
             Err(_) => return Err(StartError::Thread(std::io::Error::other("it ended at once"))),
         }
-        let acceptor = connection::Acceptor::new(listener, commands.clone(), settings.connections_max);
+        let acceptor = connection::Acceptor::new(listener, &commands, settings.connections_max);
         let acceptor = tokio::spawn(acceptor.run(ended.clone()));
         Ok(EmbeddedServer { address, commands, acceptor, ended })
     }

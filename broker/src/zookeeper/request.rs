@@ -42,6 +42,8 @@ pub(super) mod opcode {
     pub(in crate::zookeeper) const CREATE2: i32 = 15;
     pub(in crate::zookeeper) const CREATE_CONTAINER: i32 = 19;
     pub(in crate::zookeeper) const CREATE_TTL: i32 = 21;
+    pub(in crate::zookeeper) const AUTH: i32 = 100;
+    pub(in crate::zookeeper) const SASL: i32 = 102;
     pub(in crate::zookeeper) const ERROR: i32 = -1;
 }
 
@@ -87,12 +89,15 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    /// Fails only where not even the header is whole: then nobody can be answered.
+    /// Fails where not even the header is whole, or an authentication is not: the connection is closed then.
     pub(super) fn decode(frame: &[u8]) -> Result<Envelope, Malformed> {
         let mut reader = Reader::new(frame);
         let xid = reader.int()?;
         let code = reader.int()?;
         let (request, name) = decode(code, &mut reader);
+        if (code == opcode::AUTH || code == opcode::SASL) && request == Request::Malformed {
+            return Err(Malformed);
+        }
         Ok(Envelope { xid, request, name })
     }
 }
@@ -107,7 +112,7 @@ fn decode(code: i32, reader: &mut Reader<'_>) -> (Request, &'static str) {
         CHECK => return (write(code, reader), "CHEC"),
         14 => return (multi(reader), "MULT"),
         // reconfig: off, and impossible for a standalone server.
-        16 => return (refused(Refusal::ReconfigDisabled), "RECO"),
+        16 => (reconfig(reader), "RECO"),
         // deleteContainer is the server's own; ZooKeeper reads a client's as an invalid path.
         20 => return (refused(Refusal::BadArguments), "DELE"),
         3 => (path_and_watch(reader).map(|(path, watch)| Request::Exists { path, watch }), "EXIS"),
@@ -120,9 +125,9 @@ fn decode(code: i32, reader: &mut Reader<'_>) -> (Request, &'static str) {
         17 => (path_and_kind(reader).map(|(path, kind)| Request::CheckWatches { path, kind }), "CHKW"),
         18 => (path_and_kind(reader).map(|(path, kind)| Request::RemoveWatches { path, kind }), "REMW"),
         22 => (multi_read(reader).map(Request::MultiRead), "MLTR"),
-        100 => (auth(reader), "AUTH"),
+        AUTH => (auth(reader), "AUTH"),
         101 => (set_watches(reader, false).map(Request::SetWatches), "SETW"),
-        102 => (Ok(Request::Sasl), "SASL"),
+        SASL => (reader.buffer().and_then(|token| token.ok_or(Malformed)).map(|_| Request::Sasl), "SASL"),
         103 => (
             reader.string().map(|prefix| Request::GetEphemerals { prefix: prefix.unwrap_or_default() }),
             "GETE",
@@ -135,6 +140,15 @@ fn decode(code: i32, reader: &mut Reader<'_>) -> (Request, &'static str) {
         _ => (Ok(Request::Unknown), "NA"),
     };
     (request.unwrap_or(Request::Malformed), name)
+}
+
+/// Unlike other writes, one that cannot be decoded takes no place in the order.
+fn reconfig(reader: &mut Reader<'_>) -> Result<Request, Malformed> {
+    for _ in ["joining", "leaving", "new members"] {
+        reader.buffer()?;
+    }
+    let _version = reader.long()?;
+    Ok(refused(Refusal::ReconfigDisabled))
 }
 
 fn refused(refusal: Refusal) -> Request {

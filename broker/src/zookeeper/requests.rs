@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use coordinator::znodes::{
-    Change, Identity, Outcome, Refusal, Rejection, SessionId, WatchMode, WatchRequest, WatcherId, Write,
+    Change, Identity, Outcome, Refusal, Rejection, SessionId, WatchMode, WatchRequest, WatcherId, Write, Zxid,
 };
 use sha1::{Digest, Sha1};
 
@@ -51,8 +51,14 @@ impl Core {
             }
             Request::Auth { scheme, proof } => self.authenticate(id, xid, &scheme, &proof),
             Request::Unknown => {
-                self.stage(id, reply::refused(xid, coordinator::znodes::Zxid(0), Refusal::Unimplemented));
+                self.stage(id, reply::refused(xid, Zxid(-1), Refusal::Unimplemented));
                 self.stage_close(id);
+            }
+            // No SASL is set up: ZooKeeper answers with a null token then.
+            Request::Sasl => {
+                let mut answer = reply::ok(xid, Zxid(0));
+                answer.buffer(None);
+                self.stage(id, answer.finish());
             }
             Request::SetWatches(request) => self.resume(id, xid, &request),
             Request::Ping => self.stage(id, reply::ok(reply::PING_XID, self.tree.zxid()).finish()),
@@ -192,10 +198,6 @@ impl Core {
             Request::RemoveWatches { .. } | Request::CheckWatches { .. } => return Err(Refusal::NoWatcher),
             Request::MultiRead(questions) => self.answer_all(identities, &questions, &mut body),
             Request::WhoAmI => introduce(identities, &mut body),
-            // No SASL is set up: ZooKeeper answers with a null token then.
-            Request::Sasl => {
-                body.buffer(None);
-            }
             _ => return Err(Refusal::Marshalling),
         }
         Ok(body)
@@ -243,7 +245,7 @@ impl Core {
             "ip" => Some(Identity::new("ip", link.peer.ip().to_string())),
             _ => None,
         };
-        let zxid = coordinator::znodes::Zxid(0);
+        let zxid = Zxid(0);
         match identity {
             Some(identity) => {
                 if !link.identities.contains(&identity) && link.identities.len() < IDENTITIES_MAX {

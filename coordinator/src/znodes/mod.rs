@@ -26,3 +26,6 @@ pub use refusal::Refusal;
 pub use tree::{Applied, Misfit, Notice, Outcome, Session, ZnodeTree};
 pub use txn::{Change, Lifetime, SessionId, Txn, Zxid};
 pub use watches::{Event, EventKind, WatchKind, WatchMode, WatcherId, Watches};
+
+#[cfg(test)]
+mod model_tests;

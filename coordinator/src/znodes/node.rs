@@ -80,7 +80,8 @@ impl Node {
             // Clients see creations plus deletions.
             cversion: self.creations.wrapping_mul(2).wrapping_sub(num_children),
             aversion: self.aversion,
-            ephemeral_owner: self.owner,
+            // Clients see no owner of a container.
+            ephemeral_owner: self.ephemeral_owner().map_or(0, |session| session.0),
             data_length: self.data.as_ref().map_or(0, |data| i32::try_from(data.len()).unwrap_or(i32::MAX)),
             num_children,
             pzxid: self.pzxid.0,
