@@ -208,7 +208,7 @@ pub(crate) fn idempotence(talk: &mut Conversation) {
         });
     }
     let id = producer_id(talk);
-    let batch = |epoch, sequence| Batch::of(&["once"]).from_producer(id, epoch, sequence);
+    let batch = |epoch, sequence| Batch::of(&["once"]).by_producer(id, epoch, sequence);
     for (question, epoch, sequence) in [
         ("the first batch", 0, 0),
         ("the second", 0, 1),
@@ -231,16 +231,16 @@ pub(crate) fn idempotence(talk: &mut Conversation) {
     ] {
         produce(talk, question, 9, "idempotent", &batch(epoch, sequence));
     }
-    let unknown = Batch::of(&["late"]).from_producer(id + 700_000, 0, 5);
+    let unknown = Batch::of(&["late"]).by_producer(id + 700_000, 0, 5);
     produce(talk, "an unknown producer in the middle of its sequence", 9, "idempotent", &unknown);
-    let wrapped = Batch::of(&["last", "first"]).from_producer(id + 700_001, 0, i32::MAX);
+    let wrapped = Batch::of(&["last", "first"]).by_producer(id + 700_001, 0, i32::MAX);
     produce(talk, "a sequence that wraps around", 9, "idempotent", &wrapped);
     produce(
         talk,
         "and goes on after it",
         9,
         "idempotent",
-        &Batch::of(&["x"]).from_producer(id + 700_001, 0, 1),
+        &Batch::of(&["x"]).by_producer(id + 700_001, 0, 1),
     );
     let request = producing("idempotent", 0, 1, Some(batch(1, 2).encode()));
     talk.ask("with acks=1", 9, &request);
