@@ -2,8 +2,10 @@
 //! `auto.create.topics.enable` allows it.
 
 use std::collections::BTreeMap;
+use std::sync::Once;
 
 use kafka_protocol::error::ResponseError;
+use tracing::warn;
 
 use crate::cluster::admin::NewTopic;
 use crate::house::House;
@@ -19,13 +21,35 @@ pub(super) async fn create(house: &House, names: Vec<String>) -> BTreeMap<String
     }
     let topics = names.iter().map(|name| new_topic(house, name)).collect();
     let created = house.admin().create_topics(&house.config, topics, false, NO_WAIT).await;
-    let told = created.into_iter().map(|created| match created.err().map(|refused| refused.error) {
-        None | Some(ResponseError::TopicAlreadyExists | ResponseError::RequestTimedOut) => {
-            ResponseError::LeaderNotAvailable
-        }
-        Some(error) => error,
+    let told = names.iter().zip(created).map(|(name, created)| match created {
+        Ok(_) => ResponseError::LeaderNotAvailable,
+        Err(refused) => match refused.error {
+            ResponseError::TopicAlreadyExists | ResponseError::RequestTimedOut => {
+                ResponseError::LeaderNotAvailable
+            }
+            error => {
+                say_once(name, error, house.metadata.snapshot().brokers().len());
+                error
+            }
+        },
     });
+    let told: Vec<ResponseError> = told.collect();
     names.into_iter().zip(told).collect()
+}
+
+/// Without its offsets topic no group can work, and clients ask for it again and again.
+fn say_once(name: &str, error: ResponseError, brokers: usize) {
+    static SAID: Once = Once::new();
+    if name == OFFSETS_TOPIC {
+        SAID.call_once(|| {
+            warn!(
+                ?error,
+                brokers,
+                "{OFFSETS_TOPIC} cannot be created, so consumer groups cannot work: start more brokers, or set \
+                 offsets.topic.replication.factor to at most the number of brokers (1 on one machine)"
+            );
+        });
+    }
 }
 
 const NO_WAIT: i32 = 0;

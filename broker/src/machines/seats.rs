@@ -12,7 +12,7 @@ use coordinator::machine::AppendFailure;
 use storage::batch;
 use storage::types::{LeaderEpoch, Offset};
 use tokio::runtime::Handle;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::machines::journal::{Journal, Journaled, Writing};
 use crate::machines::runner::Runner;
@@ -131,7 +131,7 @@ impl<M: Journaled, J: Journal> Seats<M, J> {
                     machine.apply(*at, record);
                 }
                 let took = started.elapsed();
-                info!(topic = self.topic, partition, records, ?took, epoch = epoch.0, "coordinating");
+                debug!(topic = self.topic, partition, records, ?took, epoch = epoch.0, "coordinating");
                 let name = format!("{}-{partition}", self.topic);
                 let runner = Runner::start(name, machine, journal, self.writing);
                 seats.insert(partition, Seat::Taken { epoch, runner });
