@@ -25,7 +25,7 @@ use crate::asking::{Conversation, group, sorted, text, topic};
 use crate::support::process::PATIENCE;
 
 /// Asks for the coordinator of `name` until there is one: the first ask creates `__consumer_offsets`.
-fn settle(talk: &mut Conversation, name: &str) {
+pub(crate) fn settle(talk: &mut Conversation, name: &str) {
     let request = FindCoordinatorRequest::default().with_key(text(name));
     let deadline = Instant::now() + PATIENCE;
     while talk.prepare(3, &request).error_code != 0 {

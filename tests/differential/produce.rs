@@ -83,6 +83,7 @@ pub(crate) fn refusals(talk: &mut Conversation) {
     talk.ask("two batches for one partition", 9, &producing("refusing", 0, 1, Some(pair.into())));
     let large = Batch::of(&[&"x".repeat(1_100_000)]);
     produce(talk, "a batch above message.max.bytes", 9, "refusing", &large);
+    crate::groups::settle(talk, "makes the offsets topic");
     let internal = producing("__consumer_offsets", 0, 1, good.clone());
     talk.ask("to __consumer_offsets", 9, &internal);
     let zstd = Batch { attributes: 4, ..Batch::of(&["not really zstd"]) };

@@ -91,6 +91,7 @@ fn succeeded(house: &House, name: &TopicName, created: &CreatedTopic) -> Creatab
     CreatableTopicResult::default()
         .with_name(name.clone())
         .with_topic_id(Uuid::from_bytes(created.id.0))
+        .with_error_message(None)
         .with_num_partitions(i32::try_from(created.partitions.len()).unwrap_or(i32::MAX))
         .with_replication_factor(i16::try_from(created.replication_factor).unwrap_or(i16::MAX))
         .with_configs(Some(configs.collect()))
