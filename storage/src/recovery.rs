@@ -18,15 +18,10 @@ use crate::epochs::LeaderEpochs;
 use crate::error::StorageError;
 use crate::index::AbortedTransaction;
 use crate::producers::{Incoming, ProducerSettings, Producers, marker};
-use crate::segment::files::{DELETED, FileKind, Home, file_name, parse_name};
+use crate::segment::files::{CLEANED, DELETED, FileKind, Home, SWAP, file_name, parse_name};
 use crate::segment::{CheckedWalk, Lengths, Located, Segment, Step, Walk};
 use crate::store::Store;
 use crate::types::{Offset, TimestampMs};
-
-/// Left by an interrupted compaction before its result was complete.
-const CLEANED: &str = ".cleaned";
-/// Left by an interrupted compaction whose result is complete and replaces what it was made from.
-const SWAP: &str = ".swap";
 
 /// What recovery needs to know; see [`crate::log::LogOptions`].
 pub(crate) struct Loading<'a> {
@@ -150,14 +145,22 @@ impl Loading<'_> {
         }
         names.retain(|name| !is_rubbish(name));
         let swapped = self.swapped_range(folder, &names)?;
+        let is_replaced = |name: &str| {
+            let swapped_in =
+                |base| names.contains(&format!("{}{SWAP}", file_name(base, FileKind::Records)).as_str());
+            parse_name(name).is_some_and(|(base, kind, _)| {
+                swapped.contains(&base) || kind != FileKind::Snapshot && swapped_in(base)
+            })
+        };
         // All that was compacted goes before any result takes its name: whatever interrupts this, it starts again.
         for name in names.iter().filter(|name| !name.ends_with(SWAP)) {
-            if parse_name(name).is_some_and(|(base, _, _)| swapped.contains(&base)) {
+            if is_replaced(name) {
                 let path = folder.join(name);
                 tracing::info!(path = %path.display(), "removing a segment file that was compacted");
                 disk.remove(&path).map_err(StorageError::io("remove", &path))?;
             }
         }
+        disk.sync_directory(folder).map_err(StorageError::io("sync", folder))?;
         for (name, swapped_in) in names.iter().filter_map(|name| Some((name, name.strip_suffix(SWAP)?))) {
             let (from, to) = (folder.join(name), folder.join(swapped_in));
             disk.rename(&from, &to).map_err(StorageError::io("rename", &from))?;

@@ -135,7 +135,8 @@ impl Handle {
             return Ok(file.clone());
         }
         let path = self.files.path(FileKind::Records);
-        let file = self.files.disk().open(&path, Open::Write).map_err(StorageError::io("open", &path))?;
+        let file =
+            self.files.open(FileKind::Records, Open::Write).map_err(StorageError::io("open", &path))?;
         state.file = Some(file.clone());
         self.open.opened(self);
         Ok(file)
@@ -230,7 +231,7 @@ impl Opened {
 mod tests {
     use super::*;
     use crate::disk::OsDisk;
-    use crate::segment::files::Home;
+    use crate::segment::files::{Home, Stage};
     use crate::types::Offset;
 
     #[test]
@@ -239,7 +240,7 @@ mod tests {
         let store = Store::with_open_files(Arc::new(OsDisk), 16);
         let home = Home::new(store.disk().clone(), folder.path().to_path_buf());
         let handle = |base: i64| {
-            let files = Files::new(home.clone(), Offset(base));
+            let files = Files::new(home.clone(), Offset(base), Stage::Present);
             std::fs::write(files.path(FileKind::Records), base.to_string().repeat(3)).expect("written");
             store.handle(files)
         };

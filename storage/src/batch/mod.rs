@@ -19,6 +19,7 @@ mod lookup;
 mod prepare;
 mod raw;
 mod records;
+mod rewrite;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -38,5 +39,6 @@ pub use header::{
 pub use lookup::{TimestampOffset, find_by_timestamp, find_max_timestamp};
 pub use prepare::{Assigned, Prepared, prepare};
 pub use records::{Record, RecordHeader, Records, records};
+pub(crate) use rewrite::{Brief, Filter, Kept, each_key, filter};
 pub use rules::{Origin, ProduceRules, RECORD_ERRORS_MAX, Refusal, RefusalKind, TargetCompression};
 pub use view::{BatchView, Headers, LegacyHeader, Located, PREFIX_SIZE, ProducerStamp, headers};

@@ -167,6 +167,10 @@ impl DiskFile for FaultyFile {
         self.file.modified()
     }
 
+    fn set_modified(&self, modified: TimestampMs) -> io::Result<()> {
+        self.file.set_modified(modified)
+    }
+
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         self.disk.check(Operation::Read, &self.path)?;
         self.file.read_at(buffer, position)

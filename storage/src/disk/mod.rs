@@ -77,6 +77,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
 pub trait DiskFile: Send + Sync + fmt::Debug {
     fn size(&self) -> io::Result<u64>;
     fn modified(&self) -> io::Result<TimestampMs>;
+    fn set_modified(&self, modified: TimestampMs) -> io::Result<()>;
     /// May read less than asked; 0 at or beyond the end.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
     /// May write less than given.

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Disk, DiskFile, Entry, Lock, Mapping, Open, Space};
 use crate::types::TimestampMs;
@@ -146,6 +146,11 @@ impl DiskFile for OsFile {
         let modified = self.file.metadata()?.modified()?;
         let since_epoch = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(TimestampMs(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    fn set_modified(&self, modified: TimestampMs) -> io::Result<()> {
+        let since_epoch = Duration::from_millis(u64::try_from(modified.0).unwrap_or(0));
+        self.file.set_modified(UNIX_EPOCH + since_epoch)
     }
 
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {

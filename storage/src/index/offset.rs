@@ -83,6 +83,11 @@ impl OffsetIndex {
         self.entries.reset(max_bytes)
     }
 
+    /// Unit: bytes of all entries.
+    pub(crate) fn size(&self) -> u64 {
+        (self.entries.count() * OffsetEntry::SIZE) as u64
+    }
+
     pub(crate) fn trim(&self) -> Result<(), StorageError> {
         self.entries.trim()
     }

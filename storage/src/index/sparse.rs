@@ -146,7 +146,7 @@ impl<E: Entry> SparseIndex<E> {
             return Ok(());
         }
         let path = self.files.path(E::KIND);
-        match self.files.disk().open(&path, Open::Write) {
+        match self.files.open(E::KIND, Open::Write) {
             Ok(file) => file.sync().map_err(StorageError::io("sync", &path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(StorageError::io("open", &path)(error)),
@@ -295,7 +295,7 @@ impl<E: Entry> SparseIndex<E> {
 
     fn open(&self, how: Open) -> Result<Arc<dyn DiskFile>, StorageError> {
         let path = self.files.path(E::KIND);
-        self.files.disk().open(&path, how).map_err(StorageError::io("open", &path))
+        self.files.open(E::KIND, how).map_err(StorageError::io("open", &path))
     }
 
     fn state(&self) -> MutexGuard<'_, State<E>> {

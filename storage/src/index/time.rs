@@ -98,6 +98,11 @@ impl TimeIndex {
         self.entries.reset(max_bytes)
     }
 
+    /// Unit: bytes of all entries.
+    pub(crate) fn size(&self) -> u64 {
+        (self.entries.count() * TimeEntry::SIZE) as u64
+    }
+
     pub(crate) fn trim(&self) -> Result<(), StorageError> {
         self.entries.trim()
     }

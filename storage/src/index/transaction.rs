@@ -69,7 +69,10 @@ impl TransactionIndex {
     pub(crate) fn append(&self, entry: AbortedTransaction) -> Result<(), StorageError> {
         let mut length = self.length();
         let path = self.files.path(FileKind::TransactionIndex);
-        let file = self.files.disk().open(&path, Open::Create).map_err(StorageError::io("open", &path))?;
+        let file = self
+            .files
+            .open(FileKind::TransactionIndex, Open::Create)
+            .map_err(StorageError::io("open", &path))?;
         write_all(file.as_ref(), &mut [IoSlice::new(&entry.encode())], *length)
             .map_err(StorageError::io("write", &path))?;
         *length += SIZE as u64;
@@ -135,7 +138,7 @@ impl TransactionIndex {
             return Ok(());
         }
         let path = self.files.path(FileKind::TransactionIndex);
-        match self.files.disk().open(&path, Open::Write) {
+        match self.files.open(FileKind::TransactionIndex, Open::Write) {
             Ok(file) => file.sync().map_err(StorageError::io("sync", &path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(StorageError::io("open", &path)(error)),
@@ -145,7 +148,10 @@ impl TransactionIndex {
     fn cut(&self, position: u64) -> Result<(), StorageError> {
         let mut length = self.length();
         let path = self.files.path(FileKind::TransactionIndex);
-        let file = self.files.disk().open(&path, Open::Write).map_err(StorageError::io("open", &path))?;
+        let file = self
+            .files
+            .open(FileKind::TransactionIndex, Open::Write)
+            .map_err(StorageError::io("open", &path))?;
         file.set_len(position).map_err(StorageError::io("cut", &path))?;
         *length = position;
         Ok(())
@@ -158,7 +164,10 @@ impl TransactionIndex {
             return Ok(());
         }
         let path = self.files.path(FileKind::TransactionIndex);
-        let file = self.files.disk().open(&path, Open::Read).map_err(StorageError::io("open", &path))?;
+        let file = self
+            .files
+            .open(FileKind::TransactionIndex, Open::Read)
+            .map_err(StorageError::io("open", &path))?;
         let mut buffer = vec![0; SIZE * CHUNK];
         let mut position = 0;
         while position < length {

@@ -111,6 +111,6 @@ impl Flush {
 
     fn is_gone(&self, segment: &Segment) -> bool {
         let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner);
-        segments.iter().all(|present| present.base != segment.base)
+        segments.iter().all(|present| !std::ptr::eq(Arc::as_ptr(present), segment))
     }
 }

@@ -6,6 +6,7 @@
 //! Knows no leader and no replica: epochs, high watermarks and the time are told to it.
 
 mod append;
+mod cleaning;
 mod deletion;
 mod flush;
 mod reader;
@@ -37,7 +38,7 @@ pub use reader::{LogReader, SegmentInfo, Slice};
 pub use tail::Boundary;
 
 use deletion::Doomed;
-use reader::Shared;
+pub(crate) use reader::Shared;
 use tail::Tail;
 
 /// What is needed to open the log of a partition.
@@ -70,6 +71,8 @@ pub struct Log {
     topic_id: Option<TopicId>,
     /// Files waiting for `file.delete.delay.ms`, soonest first.
     doomed: VecDeque<Doomed>,
+    /// Compacted below.
+    cleaned: Option<Offset>,
     closed: bool,
 }
 
@@ -132,6 +135,7 @@ impl Log {
             producers: loaded.producers,
             topic_id: None,
             doomed: VecDeque::new(),
+            cleaned: None,
             closed: false,
         };
         log.publish_first_unstable();

@@ -24,7 +24,7 @@ impl Log {
     }
 
     /// Half a truncation must not be appended to.
-    fn poison_on_error<T>(&self, result: Result<T, StorageError>) -> Result<T, StorageError> {
+    pub(super) fn poison_on_error<T>(&self, result: Result<T, StorageError>) -> Result<T, StorageError> {
         result.inspect_err(|_| self.shared.poisoned.store(true, Ordering::Release))
     }
 
@@ -51,6 +51,7 @@ impl Log {
             self.publish_end(end);
             shared.start.fetch_min(end.0, Ordering::AcqRel);
             shared.high_watermark.fetch_min(end.0, Ordering::AcqRel);
+            self.cleaned = self.cleaned.map(|cleaned| cleaned.min(end));
         }
         if self.epochs.truncate_from_end(end) {
             self.epochs.write(self.store.disk().as_ref())?;
@@ -97,6 +98,7 @@ impl Log {
             self.publish_end(offset);
             shared.start.store(log_start.unwrap_or(offset).0, Ordering::Release);
             shared.high_watermark.store(offset.0, Ordering::Release);
+            self.cleaned = self.cleaned.map(|cleaned| cleaned.min(self.shared.start()));
         }
         self.epochs.clear();
         self.epochs.write(self.store.disk().as_ref())?;

@@ -2,16 +2,43 @@
 //!
 //! All segments of a log share one [`Home`], so that renaming its folder is seen by every reader at once.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile, Open};
 use crate::error::StorageError;
 use crate::types::Offset;
 
 /// Marks files that are removed when `file.delete.delay.ms` has passed.
 pub(crate) const DELETED: &str = ".deleted";
+
+/// Marks files a compaction is writing; opening a log removes them.
+pub(crate) const CLEANED: &str = ".cleaned";
+
+/// Marks files a compaction has finished, while they take the place of what they were made from; opening a log
+/// completes that.
+pub(crate) const SWAP: &str = ".swap";
+
+/// Where the files of a segment are in their life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Cleaned,
+    Swap,
+    Present,
+    Deleted,
+}
+
+impl Stage {
+    const fn suffix(self) -> &'static str {
+        match self {
+            Stage::Cleaned => CLEANED,
+            Stage::Swap => SWAP,
+            Stage::Present => "",
+            Stage::Deleted => DELETED,
+        }
+    }
+}
 
 /// What a file of a segment holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +51,10 @@ pub(crate) enum FileKind {
 }
 
 impl FileKind {
+    /// All but snapshots, which belong to the log.
+    pub(crate) const OF_SEGMENT: [FileKind; 4] =
+        [FileKind::Records, FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::TransactionIndex];
+
     pub(crate) const fn suffix(self) -> &'static str {
         match self {
             FileKind::Records => ".log",
@@ -79,6 +110,12 @@ impl Home {
         self.folder.read().unwrap_or_else(PoisonError::into_inner).join(name)
     }
 
+    /// Opens a file of the folder, which is not renamed meanwhile.
+    fn open(&self, name: &str, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        let folder = self.folder.read().unwrap_or_else(PoisonError::into_inner);
+        self.disk.open(&folder.join(name), how)
+    }
+
     /// Renames the folder, durably. On `Err` it has its old name, unless only the last sync failed.
     pub(crate) fn rename(&self, to: &Path) -> Result<(), StorageError> {
         let mut folder = self.folder.write().unwrap_or_else(PoisonError::into_inner);
@@ -96,43 +133,76 @@ impl Home {
 pub(crate) struct Files {
     pub(crate) home: Arc<Home>,
     pub(crate) base: Offset,
-    deleted: AtomicBool,
+    /// Held shared while a file is opened by name, exclusively while names change.
+    stage: RwLock<Stage>,
 }
 
 impl Files {
-    pub(crate) fn new(home: Arc<Home>, base: Offset) -> Arc<Files> {
-        Arc::new(Files { home, base, deleted: AtomicBool::new(false) })
+    pub(crate) fn new(home: Arc<Home>, base: Offset, stage: Stage) -> Arc<Files> {
+        Arc::new(Files { home, base, stage: RwLock::new(stage) })
     }
 
     pub(crate) fn path(&self, kind: FileKind) -> PathBuf {
+        let stage = *self.stage.read().unwrap_or_else(PoisonError::into_inner);
+        self.home.file(&self.name(kind, stage))
+    }
+
+    pub(crate) fn open(&self, kind: FileKind, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        let stage = self.stage.read().unwrap_or_else(PoisonError::into_inner);
+        self.home.open(&self.name(kind, *stage), how)
+    }
+
+    fn name(&self, kind: FileKind, stage: Stage) -> String {
         let mut name = file_name(self.base, kind);
-        if self.deleted.load(Ordering::Acquire) {
-            name.push_str(DELETED);
-        }
-        self.home.file(&name)
+        name.push_str(stage.suffix());
+        name
     }
 
     pub(crate) fn disk(&self) -> &dyn Disk {
         self.home.disk.as_ref()
     }
 
-    /// Gives the segment's files the suffix `.deleted`. On `Err` some may have it: opening a log removes those, and
-    /// what is left without its `.log` file.
-    pub(crate) fn mark_deleted(&self) -> Result<Vec<PathBuf>, StorageError> {
-        let kinds =
-            [FileKind::Records, FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::TransactionIndex];
-        let mut renamed = Vec::with_capacity(kinds.len());
-        for kind in kinds {
-            let name = file_name(self.base, kind);
-            let (from, to) = (self.home.file(&name), self.home.file(&format!("{name}{DELETED}")));
+    /// Gives the segment's files the suffix of `next`; yields their new names. On `Err` some may have it: opening a
+    /// log finishes or undoes that.
+    pub(crate) fn enter(&self, next: Stage) -> Result<Vec<PathBuf>, StorageError> {
+        let mut stage = self.stage.write().unwrap_or_else(PoisonError::into_inner);
+        let mut renamed = Vec::with_capacity(FileKind::OF_SEGMENT.len());
+        for kind in FileKind::OF_SEGMENT {
+            let (from, to) =
+                (self.home.file(&self.name(kind, *stage)), self.home.file(&self.name(kind, next)));
             match self.disk().rename(&from, &to) {
                 Ok(()) => renamed.push(to),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(StorageError::io("rename", &from)(error)),
             }
         }
-        self.deleted.store(true, Ordering::Release);
+        *stage = next;
         Ok(renamed)
+    }
+
+    /// Removes the files of a segment nobody was told of, wherever a failure stopped them between `.cleaned` and
+    /// `.swap`. While this goes on there is a `.cleaned` file at all times, so that no `.swap` is believed.
+    pub(crate) fn remove_unborn(&self) -> Result<(), StorageError> {
+        let path = |kind, stage| self.home.file(&self.name(kind, stage));
+        let last = FileKind::TimeIndex;
+        match self.disk().rename(&path(last, Stage::Swap), &path(last, Stage::Cleaned)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StorageError::io("rename", &path(last, Stage::Swap))(error));
+            }
+            _ => {}
+        }
+        let others = FileKind::OF_SEGMENT.into_iter().filter(|kind| *kind != last).chain([last]);
+        for stage in [Stage::Swap, Stage::Cleaned] {
+            for path in others.clone().map(|kind| path(kind, stage)) {
+                match self.disk().remove(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(StorageError::io("remove", &path)(error));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 }
 

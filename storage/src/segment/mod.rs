@@ -19,7 +19,7 @@ use crate::index::{AbortedTransaction, OffsetEntry, OffsetIndex, TimeEntry, Time
 use crate::store::{Handle, Store};
 use crate::types::{Offset, TimestampMs};
 
-use files::{FileKind, Files, Home};
+use files::{FileKind, Files, Home, Stage};
 
 pub(crate) use walk::{CheckedWalk, Located, Step, Walk};
 
@@ -83,9 +83,31 @@ impl Segment {
         config: &LogConfig,
         now: TimestampMs,
     ) -> Result<Segment, StorageError> {
-        let files = Files::new(home.clone(), base);
+        Segment::create_as(Stage::Present, store, home, base, config, now)
+    }
+
+    /// The same for the result of a compaction, which takes its place among the others later.
+    pub(crate) fn create_cleaned(
+        store: &Store,
+        home: &Arc<Home>,
+        base: Offset,
+        config: &LogConfig,
+        now: TimestampMs,
+    ) -> Result<Segment, StorageError> {
+        Segment::create_as(Stage::Cleaned, store, home, base, config, now)
+    }
+
+    fn create_as(
+        stage: Stage,
+        store: &Store,
+        home: &Arc<Home>,
+        base: Offset,
+        config: &LogConfig,
+        now: TimestampMs,
+    ) -> Result<Segment, StorageError> {
+        let files = Files::new(home.clone(), base, stage);
         let path = files.path(FileKind::Records);
-        let file = files.disk().open(&path, Open::Replace).map_err(StorageError::io("create", &path))?;
+        let file = files.open(FileKind::Records, Open::Replace).map_err(StorageError::io("create", &path))?;
         if config.preallocate {
             file.set_len(u64::from(config.segment_bytes)).map_err(StorageError::io("preallocate", &path))?;
         }
@@ -114,7 +136,7 @@ impl Segment {
         config: &LogConfig,
         now: TimestampMs,
     ) -> Segment {
-        let files = Files::new(home.clone(), base);
+        let files = Files::new(home.clone(), base, Stage::Present);
         let offsets = OffsetIndex::existing(files.clone(), lengths.offset_index.unwrap_or(0));
         let times = TimeIndex::existing(files.clone(), lengths.time_index.unwrap_or(0));
         Segment::with(store, files, offsets, times, lengths, jitter(home, base, config), now)
@@ -202,7 +224,7 @@ impl Segment {
     }
 
     /// Of the first batch, what rolling by time counts from.
-    fn first_timestamp(&self) -> Result<Option<TimestampMs>, StorageError> {
+    pub(crate) fn first_timestamp(&self) -> Result<Option<TimestampMs>, StorageError> {
         if let Some(known) = self.growth().first_timestamp {
             return Ok(Some(known));
         }
@@ -398,7 +420,33 @@ impl Segment {
 
     /// Gives the files the suffix `.deleted`; yields their new names.
     pub(crate) fn mark_deleted(&self) -> Result<Vec<std::path::PathBuf>, StorageError> {
-        self.files.mark_deleted()
+        self.files.enter(Stage::Deleted)
+    }
+
+    /// Takes the next step of a compaction's result into the log.
+    pub(crate) fn enter(&self, stage: Stage) -> Result<(), StorageError> {
+        self.files.enter(stage).map(drop)
+    }
+
+    /// Removes the files of a compaction's result that nobody was told of.
+    pub(crate) fn remove_unborn(&self) -> Result<(), StorageError> {
+        self.handle.close();
+        self.files.remove_unborn()
+    }
+
+    pub(crate) fn set_modified(&self, modified: TimestampMs) -> Result<(), StorageError> {
+        let file = self.handle.file()?;
+        file.set_modified(modified).map_err(|error| StorageError::io("date", &self.path())(error))
+    }
+
+    /// Entries of the offset and of the time index. Unit: bytes.
+    pub(crate) fn index_sizes(&self) -> (u64, u64) {
+        (self.offsets.size(), self.times.size())
+    }
+
+    /// Where to look for `offset` first. Unit: bytes from the start of the file.
+    pub(crate) fn hint(&self, offset: Offset) -> Result<u64, StorageError> {
+        Ok(self.offsets.floor(offset)?.map_or(0, |entry| u64::from(entry.position)))
     }
 
     /// Lets go of descriptor and mapping.

@@ -1,6 +1,7 @@
 //! What a log promises, on a real directory.
 
 mod appending;
+mod compacting;
 mod faults;
 mod producers;
 mod recovering;
