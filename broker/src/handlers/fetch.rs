@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coordinator::fetching::TopicRef;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, NodeEndpoint, PartitionData};
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
@@ -126,15 +125,18 @@ struct Rooms<'a> {
 
 impl Rooms<'_> {
     fn find(&self, asked: &Asked) -> Result<Arc<Partition>, ResponseError> {
-        let name = asked.topic.name.as_deref().ok_or(ResponseError::UnknownTopicId)?;
-        self.house.partitions.find(&self.house.metadata, name, asked.partition)
+        let id = partition_id(asked).ok_or(ResponseError::UnknownTopicId)?;
+        self.house.partitions.find_by_id(&self.house.metadata, &id)
     }
 
     fn get(&self, asked: &Asked) -> Option<Arc<Partition>> {
-        let TopicRef { name, .. } = &asked.topic;
-        let id = TopicPartition { topic: Arc::clone(name.as_ref()?), partition: asked.partition };
-        self.house.partitions.get(&id)
+        self.house.partitions.get(&partition_id(asked)?)
     }
+}
+
+/// `None` while no topic is known by the id asked for.
+fn partition_id(asked: &Asked) -> Option<TopicPartition> {
+    Some(TopicPartition { topic: asked.topic.name.clone()?, partition: asked.partition })
 }
 
 impl Source for Rooms<'_> {

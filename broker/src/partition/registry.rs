@@ -279,12 +279,21 @@ impl Partitions {
         topic: &str,
         partition: i32,
     ) -> Result<Arc<Partition>, ResponseError> {
-        match self.hosted(&TopicPartition::new(topic, partition)) {
+        self.find_by_id(metadata, &TopicPartition::new(topic, partition))
+    }
+
+    /// As [`find`](Self::find), for those who have the topic's name in hand: nothing is allocated.
+    pub(crate) fn find_by_id(
+        &self,
+        metadata: &MetadataCache,
+        id: &TopicPartition,
+    ) -> Result<Arc<Partition>, ResponseError> {
+        match self.hosted(id) {
             Some(hosted) if self.directories[hosted.directory].is_offline() => {
                 Err(ResponseError::KafkaStorageError)
             }
             Some(hosted) => Ok(hosted.partition),
-            None if metadata.snapshot().partition(topic, partition).is_some() => {
+            None if metadata.snapshot().partition(&id.topic, id.partition).is_some() => {
                 Err(ResponseError::NotLeaderOrFollower)
             }
             None => Err(ResponseError::UnknownTopicOrPartition),
