@@ -31,6 +31,9 @@ use uuid::Uuid;
 /// The time of all records, so that both logs are equal. Unit: ms since 1970.
 const WRITTEN: i64 = 1_700_000_000_000;
 
+/// A record with a key and a value, in a frame of zstd.
+const ZSTD_RECORD: &[u8] = b"\x28\xb5\x2f\xfd\0\x58\x79\0\0\x1c\0\0\0\x06key\x0avalue\0";
+
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
@@ -269,9 +272,13 @@ fn with_topics() -> Pair {
         let mut keyed = Batch::of(&["value"]);
         keyed.records[0].0 = Some(b"key".to_vec());
         keyed.base_timestamp = WRITTEN;
-        for topic in ["compact", "zstd", "stubborn"] {
+        for topic in ["compact", "stubborn"] {
             side.produce(topic, 0, keyed.encode());
         }
+        // Compressed here, so that neither broker does it in its own way.
+        keyed.attributes = 4;
+        keyed.payload = Some(ZSTD_RECORD.to_vec());
+        side.produce("zstd", 0, keyed.encode());
     });
     pair
 }

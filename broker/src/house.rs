@@ -1,5 +1,6 @@
 //! Everything a handler may reach, in one place.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -7,13 +8,15 @@ use kafka_protocol::messages::{
     LeaderAndIsrRequest, LeaderAndIsrResponse, StopReplicaRequest, StopReplicaResponse,
     UpdateMetadataRequest, UpdateMetadataResponse,
 };
-use storage::types::BrokerId;
+use storage::types::{BrokerId, TopicPartition};
 use tokio::task::spawn_blocking;
+use tracing::warn;
 
 use crate::cluster::admin::Admin;
 use crate::cluster::client::ZooKeeper;
 use crate::cluster::controller::ReplicaSide;
 use crate::cluster::metadata::MetadataCache;
+use crate::cluster::topic_configs;
 use crate::config::BrokerConfig;
 use crate::fetching::FetchSessions;
 use crate::machines::group_room::{GroupRoom, OFFSETS_TOPIC};
@@ -84,11 +87,36 @@ impl House {
     }
 
     pub(crate) async fn leader_and_isr(&self, request: LeaderAndIsrRequest) -> LeaderAndIsrResponse {
+        self.learn_configs(&request).await;
         let partitions = Arc::clone(&self.partitions);
         let done = spawn_blocking(move || partitions.leader_and_isr(&request)).await;
         let (response, changes) = done.expect("roles are taken without panicking");
         self.follow_roles(&changes);
         response
+    }
+
+    /// A log begins with its topic's configuration: nobody tells of it when the topic is made.
+    async fn learn_configs(&self, request: &LeaderAndIsrRequest) {
+        let grouped = request.topic_states.iter().flat_map(|topic| {
+            topic.partition_states.iter().map(move |state| (&topic.topic_name, state.partition_index))
+        });
+        let ungrouped =
+            request.ungrouped_partition_states.iter().map(|state| (&state.topic_name, state.partition_index));
+        let new = grouped.chain(ungrouped).filter(|(topic, partition)| {
+            self.partitions.get(&TopicPartition::new(topic.as_str(), *partition)).is_none()
+        });
+        let topics: BTreeSet<&str> = new.map(|(topic, _)| topic.as_str()).collect();
+        for topic in topics {
+            match topic_configs::of(&self.zookeeper, topic).await {
+                Ok(overrides) => {
+                    let config = overrides.map(|overrides| self.config.topic(&overrides).0);
+                    self.partitions.reconfigure(topic, config);
+                }
+                Err(error) => {
+                    warn!(topic, %error, "the new topic begins with the broker's defaults; set its configuration again");
+                }
+            }
+        }
     }
 
     pub(crate) async fn stop_replica(&self, request: StopReplicaRequest) -> StopReplicaResponse {
