@@ -5,6 +5,12 @@ use kafka_protocol::error::ResponseError;
 use storage::batch::{Refusal, RefusalKind};
 use storage::error::{AppendError, ReadError, StorageError};
 
+use crate::cluster::producer_ids::ProducerIdError;
+use crate::config::operations::OperationError;
+use crate::handlers::describe_configs::DescribeError;
+use crate::reconfiguration::alter::AlterError;
+use crate::telemetry::loggers::LoggerError;
+
 /// The wire code of a failure.
 pub(crate) trait WireError {
     fn wire(&self) -> ResponseError;
@@ -45,6 +51,60 @@ impl WireError for ReadError {
         match self {
             ReadError::OutOfRange { .. } => ResponseError::OffsetOutOfRange,
             ReadError::Storage(error) => error.wire(),
+        }
+    }
+}
+
+impl WireError for AlterError {
+    fn wire(&self) -> ResponseError {
+        match self {
+            AlterError::UnknownTopic(_) => ResponseError::UnknownTopicOrPartition,
+            AlterError::Operation(OperationError::UnknownKey(_))
+            | AlterError::UnknownOperationOnTopic(_)
+            | AlterError::Store(_) => ResponseError::UnknownServerError,
+            AlterError::Operation(_) | AlterError::Topic(_) | AlterError::TopicValue { .. } => {
+                ResponseError::InvalidConfig
+            }
+            AlterError::Logger(LoggerError::Unknown(_) | LoggerError::UnknownLevel { .. }) => {
+                ResponseError::InvalidConfig
+            }
+            AlterError::ResourceTwice
+            | AlterError::KeyTwice
+            | AlterError::NullValue(_)
+            | AlterError::UnknownKind(_)
+            | AlterError::ClientMetrics
+            | AlterError::NoBrokerId(_)
+            | AlterError::OtherBroker { .. }
+            | AlterError::NoTopic
+            | AlterError::UnknownOperation(_)
+            | AlterError::Broker(_)
+            | AlterError::Logger(_) => ResponseError::InvalidRequest,
+        }
+    }
+}
+
+impl WireError for DescribeError {
+    fn wire(&self) -> ResponseError {
+        match self {
+            DescribeError::InvalidTopic(_) => ResponseError::InvalidTopicException,
+            DescribeError::UnknownTopic => ResponseError::UnknownTopicOrPartition,
+            DescribeError::Store(_) => ResponseError::UnknownServerError,
+            DescribeError::NoBrokerId(_)
+            | DescribeError::OtherBroker { .. }
+            | DescribeError::OtherBrokersLoggers { .. }
+            | DescribeError::LoggersOfNobody
+            | DescribeError::EmptySubscription
+            | DescribeError::UnknownKind => ResponseError::InvalidRequest,
+        }
+    }
+}
+
+impl WireError for ProducerIdError {
+    fn wire(&self) -> ResponseError {
+        match self {
+            // Older clients give up at a timeout, but ask again while a coordinator loads.
+            ProducerIdError::ZooKeeper(_) => ResponseError::CoordinatorLoadInProgress,
+            ProducerIdError::Unreadable(_) | ProducerIdError::Exhausted => ResponseError::UnknownServerError,
         }
     }
 }

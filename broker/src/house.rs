@@ -1,6 +1,5 @@
 //! Everything a handler may reach, in one place.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -8,20 +7,20 @@ use kafka_protocol::messages::{
     LeaderAndIsrRequest, LeaderAndIsrResponse, StopReplicaRequest, StopReplicaResponse,
     UpdateMetadataRequest, UpdateMetadataResponse,
 };
-use storage::types::{BrokerId, TopicPartition};
+use storage::types::BrokerId;
 use tokio::task::spawn_blocking;
-use tracing::warn;
 
 use crate::cluster::admin::Admin;
 use crate::cluster::client::ZooKeeper;
 use crate::cluster::controller::ReplicaSide;
 use crate::cluster::metadata::MetadataCache;
-use crate::cluster::topic_configs;
 use crate::config::BrokerConfig;
 use crate::fetching::FetchSessions;
 use crate::machines::group_room::{GroupRoom, OFFSETS_TOPIC};
 use crate::machines::partition_journal::PartitionJournal;
 use crate::partition::{Acks, Partitions, RoleChange};
+use crate::producer_ids::ProducerIds;
+use crate::reconfiguration::{self, LiveConfig};
 
 /// Broker epoch in requests from controllers that do not know it (`AbstractControlRequest.UNKNOWN_BROKER_EPOCH`).
 const UNKNOWN_BROKER_EPOCH: i64 = -1;
@@ -30,11 +29,14 @@ const UNKNOWN_BROKER_EPOCH: i64 = -1;
 pub(crate) struct House {
     pub(crate) me: BrokerId,
     pub(crate) cluster_id: Arc<str>,
+    /// As this broker started. What may change while it runs is in `live`.
     pub(crate) config: Arc<BrokerConfig>,
+    pub(crate) live: LiveConfig,
     pub(crate) metadata: MetadataCache,
     pub(crate) partitions: Arc<Partitions>,
     pub(crate) fetch_sessions: FetchSessions,
     pub(crate) groups: GroupRoom<PartitionJournal>,
+    pub(crate) producer_ids: ProducerIds,
     pub(crate) zookeeper: Arc<ZooKeeper>,
     /// czxid of this broker's registration, the newest one.
     broker_epoch: AtomicI64,
@@ -45,19 +47,22 @@ impl House {
     pub(crate) fn new(
         me: BrokerId,
         cluster_id: &str,
-        config: &Arc<BrokerConfig>,
+        live: LiveConfig,
         partitions: Arc<Partitions>,
         zookeeper: &Arc<ZooKeeper>,
     ) -> House {
+        let config = live.current();
         House {
             me,
             cluster_id: cluster_id.into(),
-            config: Arc::clone(config),
+            live,
             metadata: MetadataCache::default(),
             partitions,
             fetch_sessions: FetchSessions::new(config.fetch.session_slots),
             groups: GroupRoom::new(&config.groups),
+            producer_ids: ProducerIds::default(),
             zookeeper: Arc::clone(zookeeper),
+            config,
             broker_epoch: AtomicI64::new(UNKNOWN_BROKER_EPOCH),
         }
     }
@@ -87,36 +92,13 @@ impl House {
     }
 
     pub(crate) async fn leader_and_isr(&self, request: LeaderAndIsrRequest) -> LeaderAndIsrResponse {
-        self.learn_configs(&request).await;
+        // A log is made with its topic's configs, so they have to be known before.
+        reconfiguration::load_topics(self, self.partitions.topics_to_come(&request)).await;
         let partitions = Arc::clone(&self.partitions);
         let done = spawn_blocking(move || partitions.leader_and_isr(&request)).await;
         let (response, changes) = done.expect("roles are taken without panicking");
         self.follow_roles(&changes);
         response
-    }
-
-    /// A log begins with its topic's configuration: nobody tells of it when the topic is made.
-    async fn learn_configs(&self, request: &LeaderAndIsrRequest) {
-        let grouped = request.topic_states.iter().flat_map(|topic| {
-            topic.partition_states.iter().map(move |state| (&topic.topic_name, state.partition_index))
-        });
-        let ungrouped =
-            request.ungrouped_partition_states.iter().map(|state| (&state.topic_name, state.partition_index));
-        let new = grouped.chain(ungrouped).filter(|(topic, partition)| {
-            self.partitions.get(&TopicPartition::new(topic.as_str(), *partition)).is_none()
-        });
-        let topics: BTreeSet<&str> = new.map(|(topic, _)| topic.as_str()).collect();
-        for topic in topics {
-            match topic_configs::of(&self.zookeeper, topic).await {
-                Ok(overrides) => {
-                    let config = overrides.map(|overrides| self.config.topic(&overrides).0);
-                    self.partitions.reconfigure(topic, config);
-                }
-                Err(error) => {
-                    warn!(topic, %error, "the new topic begins with the broker's defaults; set its configuration again");
-                }
-            }
-        }
     }
 
     pub(crate) async fn stop_replica(&self, request: StopReplicaRequest) -> StopReplicaResponse {

@@ -18,6 +18,8 @@ mod housekeeping;
 mod machines;
 mod net;
 mod partition;
+mod producer_ids;
+mod reconfiguration;
 mod server;
 mod telemetry;
 mod zookeeper;

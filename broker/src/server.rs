@@ -9,7 +9,6 @@ use coordinator::znodes::SessionId;
 use storage::directory::{LogDirectory, MetaProperties};
 use storage::disk::OsDisk;
 use storage::error::StorageError;
-use storage::producers::ProducerSettings;
 use storage::store::Store;
 use storage::types::BrokerId;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,10 +16,11 @@ use tracing::{error, info, warn};
 
 use crate::clock;
 use crate::cluster::client::{ConnectError, ZooKeeper};
+use crate::cluster::config_changes::{self, Bookmark};
 use crate::cluster::controller::{self, ControllerHandle, ControllerSettings};
+use crate::cluster::entities::{self, ConfigsError};
 use crate::cluster::identity::{self, IdentityError};
 use crate::cluster::registration::{self, FormerSessions, RegistrationError};
-use crate::cluster::topic_configs;
 use crate::cluster::znodes::{BrokerInfo, RegistrationVersion};
 use crate::config::BrokerConfig;
 use crate::config::coordinates::{ConnectString, Coordination};
@@ -29,7 +29,8 @@ use crate::house::House;
 use crate::housekeeping;
 use crate::net::front::{BindError, Front};
 use crate::partition::Partitions;
-use crate::partition::registry::{LogSettings, TopicConfigs};
+use crate::partition::registry::{LogSettings, TopicConfigs, producer_settings};
+use crate::reconfiguration::{self, LiveConfig};
 use crate::zookeeper::{EmbeddedServer, Settings as EmbeddedSettings, StartError};
 
 /// `/feature` of inter.broker.protocol.version 2.7 and above: version 2, status enabled.
@@ -46,6 +47,8 @@ pub(crate) enum ServerError {
     Registration(#[from] RegistrationError),
     #[error("ZooKeeper: {0}")]
     ZooKeeper(#[from] zookeeper_client::Error),
+    #[error(transparent)]
+    Configs(#[from] ConfigsError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error(transparent)]
@@ -151,10 +154,13 @@ impl Broker {
         let cluster_id = registration::cluster_id(zookeeper).await?;
         let directories = open_directories(config)?;
         let me = identify(config, zookeeper, &cluster_id, &directories).await?;
+        let bookmark = Bookmark::set(zookeeper).await?;
+        let live = LiveConfig::begin(BrokerConfig::clone(config), zookeeper, me).await?;
+        let config = &live.current();
         let partitions = Arc::new(open_partitions(config, zookeeper, me, directories).await?);
         let front = Front::bind(&config.network)?;
         let listeners = front.bound();
-        let house = Arc::new(House::new(me, &cluster_id, config, Arc::clone(&partitions), zookeeper));
+        let house = Arc::new(House::new(me, &cluster_id, live, Arc::clone(&partitions), zookeeper));
         let broker = BrokerInfo {
             id: me,
             rack: config.identity.rack.clone(),
@@ -166,10 +172,13 @@ impl Broker {
         let epoch =
             registration::register(zookeeper, &broker, coordination, former_max, clock::wall()).await?;
         house.set_broker_epoch(epoch);
-        let housekeeping = housekeeping::start(&partitions, &config.logs);
+        let mut housekeeping = housekeeping::start(&partitions, &config.logs);
         let settings = controller_settings(config);
         let (controller, standing) =
             controller::stand(Arc::clone(zookeeper), settings, broker, Arc::clone(&house));
+        let changes = config_changes::follow(Arc::clone(zookeeper), bookmark);
+        let following = reconfiguration::follow(Arc::clone(&house), controller.clone(), changes);
+        housekeeping.spawn(following);
         let front = front.open(&house);
         Ok(Broker { house, front, housekeeping, controller, standing, listeners })
     }
@@ -262,20 +271,16 @@ async fn open_partitions(
     me: BrokerId,
     directories: Vec<LogDirectory>,
 ) -> Result<Partitions, ServerError> {
-    let configs = TopicConfigs::new(config.topics.defaults.clone());
-    for (topic, overrides) in topic_configs::all(zookeeper).await? {
-        configs.set(&topic, Some(config.topic(&overrides).0));
+    let topics = TopicConfigs::new(Arc::clone(config));
+    for (topic, overrides) in entities::of_all_topics(zookeeper).await? {
+        topics.set(&topic, overrides);
     }
-    let expiration = config.logs.producer_id_expiration.as_millis();
     let settings = LogSettings {
-        producers: ProducerSettings {
-            expiration_ms: i64::try_from(expiration).unwrap_or(i64::MAX),
-            ..ProducerSettings::default()
-        },
+        producers: producer_settings(config),
         recovery_threads: std::thread::available_parallelism().map_or(1, usize::from),
     };
     let store = Store::new(Arc::new(OsDisk));
-    let opening = move || Partitions::open(me, store, directories, configs, settings);
+    let opening = move || Partitions::open(me, store, directories, topics, settings);
     let opened = tokio::task::spawn_blocking(opening).await;
     Ok(opened.expect("logs are opened without panicking")?)
 }

@@ -6,9 +6,11 @@
 
 pub(crate) mod admin;
 pub(crate) mod client;
+pub(crate) mod config_changes;
 pub(crate) mod configs;
 pub(crate) mod consumer_offsets;
 pub(crate) mod controller;
+pub(crate) mod entities;
 pub(crate) mod identity;
 mod ledger;
 mod loading;
@@ -18,6 +20,5 @@ pub(crate) mod registration;
 mod requests;
 #[cfg(test)]
 mod tests;
-pub(crate) mod topic_configs;
 mod watches;
 pub(crate) mod znodes;

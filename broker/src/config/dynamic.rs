@@ -3,7 +3,9 @@
 //! Requests are checked strictly, with Kafka's messages. What already lies in ZooKeeper is read leniently: a value
 //! that cannot be used is passed over, told once, and the rest holds.
 
-use super::key::{Key, Update, keys};
+use std::collections::BTreeSet;
+
+use super::key::{Key, Kind, Update, keys};
 use super::layers::{Layers, listener_key};
 use super::properties::Properties;
 use super::rule::Invalid;
@@ -34,6 +36,18 @@ pub(crate) enum DynamicError {
     /// The keys may be changed and the values can be read, but the whole does not hold together.
     #[error(transparent)]
     Refused(#[from] ConfigError),
+    /// The whole holds together, but there is no way to it from what holds now.
+    #[error(
+        "Invalid value org.apache.kafka.common.config.ConfigException: {0} for configuration Invalid dynamic configuration"
+    )]
+    NoWay(String),
+    /// Kafka can do it, this broker cannot.
+    #[error(
+        "{0} cannot be changed while this broker runs; change it in server.properties and restart the broker"
+    )]
+    OnlyAtStart(&'static str),
+    #[error("{0} cannot be stored: passwords are not kept in ZooKeeper yet; put it into server.properties")]
+    Password(String),
 }
 
 const NOT_YET: &str = "replicas are not copied yet";
@@ -63,6 +77,18 @@ const ONLY_FOR_A_LISTENER: [&str; 10] = [
     "ssl.truststore.type",
 ];
 
+/// Keys that take effect at the start alone. Kafka opens and closes listeners while it runs.
+const ONLY_AT_START: [&str; 3] = ["listeners", "advertised.listeners", "listener.security.protocol.map"];
+
+/// Kafka resizes these pools step by step: at most doubled, at least halved.
+const POOLS: [&str; 5] = [
+    "background.threads",
+    "num.io.threads",
+    "num.network.threads",
+    "num.recovery.threads.per.data.dir",
+    "num.replica.fetchers",
+];
+
 /// Per listener, yet for every broker.
 const CLUSTER_WIDE_FOR_A_LISTENER: [&str; 3] =
     ["max.connections", "max.connection.creation.rate", "num.network.threads"];
@@ -83,6 +109,36 @@ impl BrokerConfig {
             Level::Broker => Layers { broker: proposed.clone(), ..self.layers.clone() },
         };
         Ok(BrokerConfig::new(layers)?)
+    }
+
+    /// As [`with_change`](Self::with_change), for a request to a running broker: whether it can get there from here.
+    pub(crate) fn check_change(
+        &self,
+        level: Level,
+        proposed: &Properties,
+    ) -> Result<BrokerConfig, DynamicError> {
+        let password = |name: &&String| {
+            table::all().any(|key| {
+                key.kind == Kind::Password && key.update != Update::ReadOnly && name.ends_with(key.name)
+            })
+        };
+        let next = self.with_change(level, proposed)?;
+        if let Some(name) = proposed.keys().find(password) {
+            return Err(DynamicError::Password(name.clone()));
+        }
+        let same = |name: &str| self.settings.value(name) == next.settings.value(name);
+        if let Some(name) = ONLY_AT_START.into_iter().find(|name| !same(name)) {
+            return Err(DynamicError::OnlyAtStart(name));
+        }
+        for pool in POOLS {
+            let (now, then) = (self.settings.int(pool), next.settings.int(pool));
+            let failed = format!("Dynamic thread count update validation failed for {pool}={then}");
+            resizable(now, then)
+                .map_err(|why| DynamicError::NoWay(format!("{failed}, value should {why}")))?;
+        }
+        cleaner_resizable(self.settings.int("log.cleaner.threads"), next.settings.int("log.cleaner.threads"))
+            .map_err(|why| DynamicError::NoWay(format!("Log cleaner threads {why}")))?;
+        Ok(next)
     }
 
     /// What this configuration becomes with all that lies in ZooKeeper, without what cannot be used; a sentence for
@@ -112,6 +168,60 @@ impl BrokerConfig {
             }
         }
         (config, told)
+    }
+}
+
+impl BrokerConfig {
+    /// What of `stored` can be used at `level`.
+    pub(crate) fn usable(&self, level: Level, stored: &Properties) -> Properties {
+        let none = Properties::new();
+        let (config, _) = match level {
+            Level::Cluster => self.with_stored(stored, &none),
+            Level::Broker => self.with_stored(&none, stored),
+        };
+        match level {
+            Level::Cluster => config.layers.cluster,
+            Level::Broker => config.layers.broker,
+        }
+    }
+
+    /// The keys whose values differ in `other`.
+    pub(crate) fn difference(&self, other: &BrokerConfig) -> Vec<String> {
+        let (mine, others) = (self.settings.given(), other.settings.given());
+        let names: BTreeSet<&String> = mine.keys().chain(others.keys()).collect();
+        let differ = names.into_iter().filter(|name| mine.get(*name) != others.get(*name));
+        differ.cloned().collect()
+    }
+
+    /// Whether a change of `key` has to wait for a restart.
+    pub(crate) fn takes_effect_at_start(&self, key: &str) -> bool {
+        ONLY_AT_START.contains(&key)
+    }
+}
+
+fn resizable(now: i32, then: i32) -> Result<(), String> {
+    if then == now {
+        Ok(())
+    } else if then <= 0 {
+        Err("be at least 1".to_owned())
+    } else if then < now / 2 {
+        Err(format!("be at least half the current value {now}"))
+    } else if then > now.saturating_mul(2) {
+        Err(format!("not be greater than double the current value {now}"))
+    } else {
+        Ok(())
+    }
+}
+
+fn cleaner_resizable(now: i32, then: i32) -> Result<(), String> {
+    if then < 1 {
+        Err("should be at least 1".to_owned())
+    } else if then < now / 2 {
+        Err(format!("cannot be reduced to less than half the current value {now}"))
+    } else if then > now.saturating_mul(2) {
+        Err(format!("cannot be increased to more than double the current value {now}"))
+    } else {
+        Ok(())
     }
 }
 

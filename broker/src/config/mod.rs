@@ -13,6 +13,7 @@ pub(crate) mod key;
 pub(crate) mod layers;
 pub(crate) mod listeners;
 pub(crate) mod listing;
+pub(crate) mod operations;
 pub(crate) mod properties;
 mod rule;
 mod settings;
@@ -51,6 +52,7 @@ pub(crate) struct BrokerConfig {
     pub(crate) fetch: Fetch,
     pub(crate) groups: Groups,
     pub(crate) controller: Controller,
+    pub(crate) transactions: Transactions,
     /// What to tell the operator at the start, each once.
     pub(crate) warnings: Vec<Warning>,
     settings: Settings,
@@ -161,6 +163,12 @@ pub(crate) struct Controller {
     pub(crate) in_flight_max: usize,
 }
 
+#[derive(Clone, Debug)]
+pub(crate) struct Transactions {
+    /// The longest timeout a producer may ask for. Default: 15 min.
+    pub(crate) timeout_max: Duration,
+}
+
 /// Why there is no configuration to start with.
 #[derive(Debug, Error)]
 pub(crate) enum ConfigError {
@@ -222,6 +230,7 @@ impl BrokerConfig {
             },
             groups: groups(&settings),
             controller: controller(&settings),
+            transactions: Transactions { timeout_max: settings.millis("transaction.max.timeout.ms") },
             warnings: checks::warnings(&settings),
             settings,
             layers,

@@ -45,6 +45,10 @@ pub(crate) enum TopicConfigError {
     Invalid(#[from] Invalid),
     #[error("{0}")]
     Rule(String),
+    #[error(
+        "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage."
+    )]
+    NoTieredStorage,
 }
 
 /// A value for every topic key.
@@ -201,9 +205,7 @@ fn rules(values: &TopicValues) -> Result<(), TopicConfigError> {
         );
     }
     if is_true("remote.storage.enable") {
-        return refuse(
-            "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage.",
-        );
+        return Err(TopicConfigError::NoTieredStorage);
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use coordinator::replication::{Leader, Standing};
 use storage::log::Log;
+use storage::producers::ProducerSettings;
 use storage::types::{BrokerId, Offset, TimestampMs, TopicId, TopicPartition};
 use tokio::sync::watch;
 
@@ -99,6 +100,10 @@ impl Partition {
     pub(crate) fn set_config(&self, config: Arc<TopicConfig>) {
         self.lock().log.update_config(Arc::new(config.log.clone()));
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    pub(crate) fn set_producer_settings(&self, settings: ProducerSettings) {
+        self.lock().log.set_producer_settings(settings);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use kafka_protocol::error::ResponseError;
 use storage::checkpoint::OffsetCheckpoint;
@@ -20,32 +21,76 @@ use tracing::{error, info, warn};
 
 use crate::clock;
 use crate::cluster::metadata::MetadataCache;
+use crate::config::BrokerConfig;
+use crate::config::properties::Properties;
 use crate::config::topic::TopicConfig;
 use crate::partition::Partition;
 
-/// Topic configurations as far as this broker knows them; a topic without an entry has the broker's defaults.
+/// Topic configurations as far as this broker knows them; a topic without overrides has the broker's defaults.
 pub(crate) struct TopicConfigs {
+    /// Held for a look-up or a change, never across a log operation.
+    state: RwLock<TopicConfigsState>,
+}
+
+struct TopicConfigsState {
+    broker: Arc<BrokerConfig>,
     defaults: Arc<TopicConfig>,
-    overridden: RwLock<HashMap<Arc<str>, Arc<TopicConfig>>>,
+    overridden: HashMap<Arc<str>, Overridden>,
+}
+
+/// Overrides are kept as text, to be laid over other defaults when those change.
+struct Overridden {
+    overrides: Properties,
+    config: Arc<TopicConfig>,
 }
 
 impl TopicConfigs {
-    pub(crate) fn new(defaults: TopicConfig) -> Self {
-        TopicConfigs { defaults: Arc::new(defaults), overridden: RwLock::default() }
+    pub(crate) fn new(broker: Arc<BrokerConfig>) -> Self {
+        let defaults = Arc::new(broker.topics.defaults.clone());
+        let state = TopicConfigsState { broker, defaults, overridden: HashMap::new() };
+        TopicConfigs { state: RwLock::new(state) }
     }
 
     pub(crate) fn of(&self, topic: &str) -> Arc<TopicConfig> {
-        let overridden = self.overridden.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(overridden.get(topic).unwrap_or(&self.defaults))
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(state.overridden.get(topic).map_or(&state.defaults, |one| &one.config))
     }
 
-    /// `None` takes the topic back to the defaults.
-    pub(crate) fn set(&self, topic: &str, config: Option<TopicConfig>) {
-        let mut overridden = self.overridden.write().unwrap_or_else(PoisonError::into_inner);
-        match config {
-            Some(config) => drop(overridden.insert(topic.into(), Arc::new(config))),
-            None => drop(overridden.remove(topic)),
+    /// What a topic without overrides has.
+    pub(crate) fn defaults(&self) -> Arc<TopicConfig> {
+        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner).defaults)
+    }
+
+    /// Topics with overrides.
+    pub(crate) fn overridden(&self) -> Vec<Arc<str>> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.overridden.keys().cloned().collect()
+    }
+
+    /// No overrides take the topic back to the defaults. A value that cannot be used is told, and the default stands
+    /// in for it.
+    pub(crate) fn set(&self, topic: &str, overrides: Properties) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if overrides.is_empty() {
+            state.overridden.remove(topic);
+            return;
         }
+        let (config, invalid) = state.broker.topic(&overrides);
+        for why in invalid {
+            warn!(topic, "{why}; the broker's default stands in, set the topic's configuration again");
+        }
+        state.overridden.insert(topic.into(), Overridden { overrides, config: Arc::new(config) });
+    }
+
+    /// Other defaults, under the same overrides.
+    fn rebase(&self, broker: Arc<BrokerConfig>) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *state;
+        state.defaults = Arc::new(broker.topics.defaults.clone());
+        for one in state.overridden.values_mut() {
+            one.config = Arc::new(broker.topic(&one.overrides).0);
+        }
+        state.broker = broker;
     }
 }
 
@@ -93,12 +138,24 @@ pub(crate) struct Partitions {
     pub(super) store: Store,
     pub(super) directories: Vec<DirectoryState>,
     pub(super) configs: TopicConfigs,
-    settings: LogSettings,
+    recovery_threads: usize,
+    /// What new logs get; it may change while the broker runs.
+    producers: RwLock<ProducerSettings>,
     /// Held for a look-up or an insertion, never across a log operation.
     pub(super) hosted: RwLock<HashMap<TopicPartition, Hosted>>,
     /// Epoch of the newest controller heard of. Held while roles change, so that they change one request at a time.
     pub(super) controller_epoch: Mutex<i32>,
     pub(super) condemned: Mutex<Vec<Condemned>>,
+}
+
+/// What `config` says about producers.
+pub(crate) fn producer_settings(config: &BrokerConfig) -> ProducerSettings {
+    let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    ProducerSettings {
+        expiration_ms: ms(config.logs.producer_id_expiration),
+        transaction_timeout_max_ms: ms(config.transactions.timeout_max),
+        ..ProducerSettings::default()
+    }
 }
 
 /// What one directory holds at the start.
@@ -131,7 +188,8 @@ impl Partitions {
             store,
             directories,
             configs,
-            settings,
+            recovery_threads: settings.recovery_threads,
+            producers: RwLock::new(settings.producers),
             hosted: RwLock::default(),
             controller_epoch: Mutex::new(0),
             condemned: Mutex::default(),
@@ -168,7 +226,7 @@ impl Partitions {
         let failure: Mutex<Option<StorageError>> = Mutex::new(None);
         let next = std::sync::atomic::AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            for _ in 0..self.settings.recovery_threads.clamp(1, current.len().max(1)) {
+            for _ in 0..self.recovery_threads.clamp(1, current.len().max(1)) {
                 scope.spawn(|| {
                     while let Some(folder) = current.get(next.fetch_add(1, Ordering::Relaxed)) {
                         if let Err(error) = self.load_log(&inventory, folder) {
@@ -186,7 +244,7 @@ impl Partitions {
     fn condemn_leftovers(&self, inventory: &Inventory) {
         let mut condemned = self.condemned.lock().unwrap_or_else(PoisonError::into_inner);
         for folder in inventory.folders.iter().filter(|folder| folder.kind == FolderKind::Deleted) {
-            let delay = self.configs.defaults.log.file_delete_delay_ms;
+            let delay = self.configs.defaults().log.file_delete_delay_ms;
             let due = TimestampMs(clock::wall().0.saturating_add(delay));
             condemned.push(Condemned { directory: inventory.directory, folder: folder.path.clone(), due });
         }
@@ -207,7 +265,7 @@ impl Partitions {
                 log_start: offset_of(&inventory.log_starts),
                 last_stop: inventory.last_stop,
                 topic_id: None,
-                producers: self.settings.producers,
+                producers: self.producer_settings(),
                 now: clock::wall(),
             },
         )?;
@@ -243,7 +301,7 @@ impl Partitions {
                 log_start: Offset::ZERO,
                 last_stop: LastStop::Clean,
                 topic_id,
-                producers: self.settings.producers,
+                producers: self.producer_settings(),
                 now: clock::wall(),
             },
         );
@@ -252,6 +310,10 @@ impl Partitions {
         let hosted = Hosted { partition, directory: index };
         self.hosted.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), hosted.clone());
         Ok(hosted)
+    }
+
+    fn producer_settings(&self) -> ProducerSettings {
+        *self.producers.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn roomiest_directory(&self) -> Option<usize> {
@@ -322,11 +384,22 @@ impl Partitions {
     }
 
     /// The topic's configuration changed; its partitions here follow.
-    pub(crate) fn reconfigure(&self, topic: &str, config: Option<TopicConfig>) {
-        self.configs.set(topic, config);
+    pub(crate) fn reconfigure(&self, topic: &str, overrides: Properties) {
+        self.configs.set(topic, overrides);
         let config = self.configs.of(topic);
         for partition in self.all().into_iter().filter(|partition| &*partition.id().topic == topic) {
             partition.set_config(Arc::clone(&config));
+        }
+    }
+
+    /// The broker's configuration changed: the defaults of every topic, and how long producers are remembered.
+    pub(crate) fn rebase(&self, broker: &Arc<BrokerConfig>) {
+        self.configs.rebase(Arc::clone(broker));
+        let producers = producer_settings(broker);
+        *self.producers.write().unwrap_or_else(PoisonError::into_inner) = producers;
+        for partition in self.all() {
+            partition.set_config(self.configs.of(&partition.id().topic));
+            partition.set_producer_settings(producers);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the controller asks of this broker's replicas: LeaderAndIsr and StopReplica.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::PoisonError;
 
 use coordinator::replication::Standing;
@@ -69,6 +69,22 @@ impl Partitions {
         });
         let ungrouped = ungrouped.collect();
         (LeaderAndIsrResponse::default().with_topics(grouped).with_partition_errors(ungrouped), changes)
+    }
+
+    /// Topics in `request` that get a first log here, or a further one.
+    pub(crate) fn topics_to_come(&self, request: &LeaderAndIsrRequest) -> BTreeSet<String> {
+        let is_new = |topic: &str, state: &LeaderAndIsrPartitionState| {
+            state.replicas.contains(&self.me.0.into())
+                && self.hosted(&TopicPartition::new(topic, state.partition_index)).is_none()
+        };
+        let grouped = request
+            .topic_states
+            .iter()
+            .filter(|topic| topic.partition_states.iter().any(|state| is_new(&topic.topic_name, state)));
+        let ungrouped =
+            request.ungrouped_partition_states.iter().filter(|state| is_new(&state.topic_name, state));
+        let grouped = grouped.map(|topic| topic.topic_name.to_string());
+        grouped.chain(ungrouped.map(|state| state.topic_name.to_string())).collect()
     }
 
     fn assume(

@@ -287,6 +287,11 @@ impl Log {
         self.producers.entries()
     }
 
+    /// Settings about producers changed; they hold from now on.
+    pub fn set_producer_settings(&mut self, settings: ProducerSettings) {
+        self.producers.set_settings(settings);
+    }
+
     /// Forgets producers that were silent for `producer.id.expiration.ms`.
     pub fn remove_expired_producers(&mut self, now: TimestampMs) {
         self.producers.remove_expired(now);

@@ -107,6 +107,10 @@ impl Producers {
         }
     }
 
+    pub(crate) fn set_settings(&mut self, settings: ProducerSettings) {
+        self.settings = settings;
+    }
+
     pub(crate) fn settings(&self) -> ProducerSettings {
         self.settings
     }

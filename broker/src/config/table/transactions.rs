@@ -10,7 +10,7 @@ pub(super) const KEYS: &[Key] = keys! {
     [Internal] "producer.id.expiration.check.interval.ms": Int = Some("600000"), AtLeast(1.0), Low, ReadOnly
         => Honoured,
         "How often idle producer ids are looked for, in ms.";
-    "transaction.max.timeout.ms": Int = Some("900000"), AtLeast(1.0), High, ReadOnly => NoEffect(TRANSACTIONS),
+    "transaction.max.timeout.ms": Int = Some("900000"), AtLeast(1.0), High, ReadOnly => Honoured,
         "Longest transaction timeout a producer may ask for, in ms.";
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": Int = Some("10000"), AtLeast(1.0), Low, ReadOnly
         => NoEffect(TRANSACTIONS),

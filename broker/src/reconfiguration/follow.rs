@@ -1,0 +1,143 @@
+//! Acts on announced changes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tracing::{debug, info, warn};
+
+use super::properties;
+use crate::cluster::config_changes::Changed;
+use crate::cluster::controller::ControllerHandle;
+use crate::cluster::entities::{self, ConfigsError, DEFAULT_ENTITY, Entity, READS_AT_ONCE};
+use crate::config::BrokerConfig;
+use crate::config::properties::Properties;
+use crate::house::House;
+
+/// Pause before ZooKeeper is asked again after it failed to answer.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
+
+/// Runs until `changes` end.
+pub(crate) async fn follow(
+    house: Arc<House>,
+    controller: ControllerHandle,
+    mut changes: mpsc::Receiver<Changed>,
+) {
+    while let Some(changed) = changes.recv().await {
+        match changed {
+            Changed::One(change) => match change.entity_type.as_str() {
+                "topics" => topic(&house, &controller, &change.entity).await,
+                "brokers" if concerns(&house, &change.entity) => broker(&house, &controller).await,
+                // Quotas and credentials have no effect yet; other brokers have their own.
+                _ => debug!(path = change.path(), "configs of no effect here were changed"),
+            },
+            Changed::Everything => {
+                info!("notices of changed configs were missed; all configs are read again");
+                everything(&house, &controller).await;
+            }
+        }
+    }
+}
+
+fn concerns(house: &House, broker: &str) -> bool {
+    broker == DEFAULT_ENTITY || broker.trim().parse() == Ok(house.me.0)
+}
+
+async fn topic(house: &House, controller: &ControllerHandle, topic: &str) {
+    let _loading = house.live.loading.lock().await;
+    let Some(overrides) = persistently(house, topic).await else { return };
+    let (partitions, name) = (Arc::clone(&house.partitions), topic.to_owned());
+    let shown = show(&overrides);
+    if overrides.get(UNCLEAN_ELECTION).is_some_and(|text| text.trim().eq_ignore_ascii_case("true")) {
+        controller.unclean_election_enabled(Some(topic.into())).await;
+    }
+    if spawn_blocking(move || partitions.reconfigure(&name, overrides)).await.is_ok() {
+        info!(topic, "configs of the topic are now: {shown}");
+    }
+}
+
+/// The overrides of `topic`; `None` where what is there cannot be read, and the former ones hold.
+async fn persistently(house: &House, topic: &str) -> Option<Properties> {
+    loop {
+        match entities::read(&house.zookeeper, &Entity::Topic(topic.to_owned())).await {
+            Ok(stored) => return Some(properties(stored)),
+            Err(why @ (ConfigsError::Unreadable(_) | ConfigsError::NoController)) => {
+                warn!(topic, "the topic keeps its former configs; set them again: {why}");
+                return None;
+            }
+            Err(ConfigsError::ZooKeeper(zookeeper_client::Error::ClientClosed)) => return None,
+            Err(ConfigsError::ZooKeeper(_)) => tokio::time::sleep(RETRY_PAUSE).await,
+        }
+    }
+}
+
+async fn broker(house: &House, controller: &ControllerHandle) {
+    let former = house.live.current();
+    let next = loop {
+        match house.live.stored(&house.zookeeper, house.me).await {
+            Ok(next) => break Arc::new(next),
+            Err(why @ (ConfigsError::Unreadable(_) | ConfigsError::NoController)) => {
+                warn!("this broker keeps its former dynamic configs; set them again: {why}");
+                return;
+            }
+            Err(ConfigsError::ZooKeeper(zookeeper_client::Error::ClientClosed)) => return,
+            Err(ConfigsError::ZooKeeper(_)) => tokio::time::sleep(RETRY_PAUSE).await,
+        }
+    };
+    let changed = former.difference(&next);
+    if changed.is_empty() {
+        return;
+    }
+    for key in changed.iter().filter(|key| next.takes_effect_at_start(key)) {
+        warn!("{key} was changed; it takes effect at the next start of this broker");
+    }
+    let unclean = |config: &BrokerConfig| config.topics.defaults.unclean_leader_election;
+    if unclean(&next) && !unclean(&former) {
+        controller.unclean_election_enabled(None).await;
+    }
+    let (partitions, config) = (Arc::clone(&house.partitions), Arc::clone(&next));
+    if spawn_blocking(move || partitions.rebase(&config)).await.is_ok() {
+        house.live.current.send_replace(next);
+        info!("changed while running: {}", changed.join(", "));
+    }
+}
+
+async fn everything(house: &House, controller: &ControllerHandle) {
+    broker(house, controller).await;
+    let hosted = house.partitions.all().into_iter().map(|partition| partition.id().topic.to_string());
+    let overridden = house.partitions.configs().overridden().into_iter().map(|topic| topic.to_string());
+    for name in hosted.chain(overridden).collect::<BTreeSet<String>>() {
+        topic(house, controller, &name).await;
+    }
+}
+
+/// Reads the configs of topics whose first partition here is about to be made. One that cannot be read begins with the
+/// broker's defaults, and is told.
+pub(crate) async fn load_topics(house: &House, topics: BTreeSet<String>) {
+    if topics.is_empty() {
+        return;
+    }
+    let _loading = house.live.loading.lock().await;
+    let topics: Vec<String> = topics.into_iter().collect();
+    for some in topics.chunks(READS_AT_ONCE) {
+        let entities: Vec<Entity> = some.iter().cloned().map(Entity::Topic).collect();
+        let reads = entities.iter().map(|entity| entities::read(&house.zookeeper, entity));
+        for (topic, read) in some.iter().zip(futures_util::future::join_all(reads).await) {
+            match read {
+                Ok(stored) => house.partitions.configs().set(topic, properties(stored)),
+                Err(why) => {
+                    warn!(topic, "the topic begins with the broker's defaults; set its configs again: {why}")
+                }
+            }
+        }
+    }
+}
+
+fn show(overrides: &Properties) -> String {
+    let all: Vec<String> = overrides.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    if all.is_empty() { "the broker's defaults".to_owned() } else { all.join(", ") }
+}
