@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use crate::handlers::Context;
+use crate::handlers::topics::is_internal;
 use crate::house::House;
 use crate::net::reply::{self, Reply};
 use crate::partition::{Acks, Appended, Partition, ProduceError};
@@ -39,10 +40,12 @@ struct Outcome {
 
 pub(crate) async fn handle(house: &Arc<House>, context: &Context, request: ProduceRequest) -> Reply {
     let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let mut topics = if has_transactional_records(&request) && request.transactional_id.is_none() {
-        refuse_all(&request, ResponseError::TransactionalIdAuthorizationFailed)
-    } else {
-        append_all(house, context, &request)
+    let mut topics = match has_transactional_records(&request) {
+        Ok(true) if request.transactional_id.is_none() => {
+            refuse_all(&request, &ResponseError::TransactionalIdAuthorizationFailed.into())
+        }
+        Ok(_) => append_all(house, context, &request),
+        Err(unreadable) => refuse_all(&request, &unreadable),
     };
     if request.acks == 0 {
         return without_answer(context, &topics);
@@ -66,19 +69,33 @@ pub(crate) async fn handle(house: &Arc<House>, context: &Context, request: Produ
     }))
 }
 
-fn refuse_all(request: &ProduceRequest, error: ResponseError) -> Vec<(TopicName, Vec<Outcome>)> {
+fn refuse_all(request: &ProduceRequest, error: &ProduceError) -> Vec<(TopicName, Vec<Outcome>)> {
     let refused = |data: &PartitionProduceData| Outcome {
         partition: data.index,
-        result: Err(error.into()),
+        result: Err(error.clone()),
         wait: None,
     };
     let topics = request.topic_data.iter();
     topics.map(|topic| (topic.name.clone(), topic.partition_data.iter().map(refused).collect())).collect()
 }
 
-fn has_transactional_records(request: &ProduceRequest) -> bool {
-    let mut data = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
-    data.any(|data| data.records.as_ref().is_some_and(is_transactional))
+/// Looks at the batches of the whole request, as Kafka does before it takes any of them: bytes that are no batch at
+/// all refuse everything.
+fn has_transactional_records(request: &ProduceRequest) -> Result<bool, ProduceError> {
+    let data = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    for records in data.filter_map(|data| data.records.as_ref()) {
+        for located in batch::headers(records) {
+            match located {
+                Ok(located) if located.batch.is_transactional() => return Ok(true),
+                Ok(_) => {}
+                Err(error) => {
+                    let code = ResponseError::CorruptMessage;
+                    return Err(ProduceError { message: Some(error.to_string()), ..code.into() });
+                }
+            }
+        }
+    }
+    Ok(false)
 }
 
 impl Outcome {
@@ -136,11 +153,6 @@ fn append(
     let wait =
         wait.filter(|partition| result.as_ref().is_ok_and(|appended| !partition.is_committed(appended)));
     Outcome { partition: data.index, result, wait }
-}
-
-/// Kafka's reserved topics (`Topic.INTERNAL_TOPICS`).
-fn is_internal(topic: &str) -> bool {
-    matches!(topic, "__consumer_offsets" | "__transaction_state")
 }
 
 fn is_transactional(records: &Bytes) -> bool {

@@ -36,13 +36,30 @@ impl From<ResponseError> for ProduceError {
     }
 }
 
-impl From<Refusal> for ProduceError {
-    fn from(refusal: Refusal) -> Self {
-        ProduceError {
+impl ProduceError {
+    /// A refusal by what the records are. Refusals by the request's version never came to the partition, so they tell
+    /// nothing of its start.
+    pub(super) fn refused(refusal: Refusal, log_start: impl FnOnce() -> Offset) -> Self {
+        let by_version = refusal.by_version;
+        let error = ProduceError {
             code: refusal.wire(),
             message: refusal.message,
             record_errors: refusal.record_errors,
             log_start: Offset::NONE,
+        };
+        if by_version { error } else { error.told_with(log_start()) }
+    }
+
+    /// With the log's start, where Kafka tells it: not with errors that say the partition or the batch is no good at all.
+    pub(super) fn told_with(self, log_start: Offset) -> Self {
+        match self.code {
+            ResponseError::NotLeaderOrFollower
+            | ResponseError::UnknownTopicOrPartition
+            | ResponseError::MessageTooLarge
+            | ResponseError::RecordListTooLarge
+            | ResponseError::CorruptMessage
+            | ResponseError::KafkaStorageError => self,
+            _ => ProduceError { log_start, ..self },
         }
     }
 }

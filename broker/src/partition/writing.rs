@@ -65,10 +65,12 @@ impl Partition {
     ) -> Result<Appended, ProduceError> {
         let config = self.config();
         let now = clock::wall();
-        let prepared = batch::prepare(records, &rules(&config, &self.id, origin), now)?;
+        let prepared = batch::prepare(records, &rules(&config, &self.id, origin), now)
+            .map_err(|refusal| ProduceError::refused(refusal, || self.start_offset()))?;
         let mut inner = self.lock();
         let before = inner.log.high_watermark();
-        let (appended, rolled) = inner.append(prepared, origin, acks, &config, now)?;
+        let written = inner.append(prepared, origin, acks, &config, now);
+        let (appended, rolled) = written.map_err(|error| error.told_with(inner.log.start()))?;
         self.publish(&inner, before);
         if rolled {
             self.flush_later(&inner);

@@ -8,10 +8,10 @@ pub enum BatchError {
     #[error("the batch ends after {available} bytes where at least {needed} are needed")]
     Truncated { needed: usize, available: usize },
 
-    #[error("record size {0} is less than the minimum record overhead (14)")]
+    #[error("Record size {0} is less than the minimum record overhead (14)")]
     TooSmall(i32),
 
-    #[error("invalid magic found in record: {0}")]
+    #[error("Invalid magic found in record: {0}")]
     UnknownMagic(i8),
 
     #[error("the record is corrupt (stored crc = {stored}, computed crc = {computed})")]

@@ -43,7 +43,8 @@ pub struct Assigned {
 /// On `Err` nothing of the records may be appended.
 pub fn prepare(records: Bytes, rules: &ProduceRules, now: TimestampMs) -> Result<Option<Prepared>, Refusal> {
     if let Origin::Client { produce_version } = rules.origin {
-        check_version(&records, produce_version)?;
+        check_version(&records, produce_version)
+            .map_err(|refusal| Refusal { by_version: true, ..refusal })?;
     }
     let Some(survey) = survey(&records, rules)? else {
         return Ok(None);

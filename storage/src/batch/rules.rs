@@ -84,6 +84,8 @@ pub struct Refusal {
     pub message: Option<String>,
     /// Index of the record in its batch, and what is wrong with it. At most [`RECORD_ERRORS_MAX`].
     pub record_errors: Vec<(i32, Option<String>)>,
+    /// Refused for what its version of Produce allows, before any partition was asked.
+    pub by_version: bool,
     /// For the broker's own log.
     pub reason: String,
 }
@@ -93,7 +95,7 @@ pub const RECORD_ERRORS_MAX: usize = 10_000;
 
 impl Refusal {
     pub(super) fn new(kind: RefusalKind, reason: impl Into<String>) -> Refusal {
-        Refusal { kind, message: None, record_errors: Vec::new(), reason: reason.into() }
+        Refusal { kind, message: None, record_errors: Vec::new(), by_version: false, reason: reason.into() }
     }
 
     pub(super) fn invalid(reason: impl Into<String>) -> Refusal {

@@ -158,7 +158,13 @@ impl<'a> Judge<'a> {
             );
             (RefusalKind::InvalidRecord, message)
         };
-        Err(Refusal { kind, reason: message.clone(), message: Some(message), record_errors: self.listed })
+        Err(Refusal {
+            kind,
+            reason: message.clone(),
+            message: Some(message),
+            record_errors: self.listed,
+            by_version: false,
+        })
     }
 }
 
