@@ -17,6 +17,9 @@ use crate::segment::files::{FileKind, Files};
 /// Record files kept open at most when nobody says otherwise: one descriptor and at most one mapping each.
 const OPEN_FILES_MAX: u64 = 16_384;
 
+/// What one mapping may serve before its pages are let go of. Bounds the resident memory of a file. Unit: bytes.
+const SERVED_MAX: u64 = 4 << 20;
+
 /// The disk and the open files of one broker. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -51,6 +54,7 @@ impl Store {
             files,
             open: self.open.clone(),
             used: AtomicU64::new(0),
+            served: AtomicU64::new(0),
             state: RwLock::new(Opened::default()),
         })
     }
@@ -92,6 +96,8 @@ pub(crate) struct Handle {
     files: Arc<Files>,
     open: Arc<OpenFiles>,
     used: AtomicU64,
+    /// Served from the mapping since its pages were last let go of. Unit: bytes.
+    served: AtomicU64,
     state: RwLock<Opened>,
 }
 
@@ -154,6 +160,7 @@ impl Handle {
     ) -> Result<Bytes, StorageError> {
         self.touch();
         if let Some(view) = self.read().view.as_ref().filter(|view| view.bytes.len() >= upto) {
+            self.release_after(view, (upto - from) as u64);
             return Ok(view.bytes.slice(from..upto));
         }
         let mut state = self.write();
@@ -167,6 +174,17 @@ impl Handle {
         state.retire();
         state.view = Some(View { mapping, bytes });
         Ok(slice)
+    }
+
+    /// The view is current, so its pages were never kept; the caller's lock keeps it so.
+    fn release_after(&self, view: &View, serving: u64) {
+        if self.served.fetch_add(serving, Ordering::Relaxed) < SERVED_MAX {
+            return;
+        }
+        self.served.store(0, Ordering::Relaxed);
+        if let Err(error) = view.mapping.release() {
+            tracing::debug!(%error, "pages of a record file stay resident");
+        }
     }
 
     /// Keeps everybody else out, for cutting the file.

@@ -42,6 +42,15 @@ impl Mapping {
         self.map.len() == 0
     }
 
+    /// Takes the pages out of this process, so that what was served does not count as its memory; the page cache keeps
+    /// them, and whoever reads on gets them back at the price of a fault.
+    ///
+    /// Never call it once [`Mapping::keep`] was: kept pages are private, and would come back empty.
+    pub(crate) fn release(&self) -> io::Result<()> {
+        // SAFETY: the mapping is shared with its file and read-only, so dropped pages read the same when they return.
+        unsafe { self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) }
+    }
+
     /// Detaches `from..upto` (bytes of the file, `upto` exclusive, at most its present length) from the file.
     ///
     /// Rounded down to a page. Costs a copy of the range; on `Err` nothing changed.
@@ -106,6 +115,19 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[test]
+    fn released_pages_read_the_same_when_they_return() {
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        let content: Vec<u8> = (0..40_000u32).map(|n| n as u8).collect();
+        file.write_all(&content).expect("written");
+        let mapping = Mapping::of(&file, 1 << 20).expect("mapped");
+        assert_eq!(&mapping.as_ref()[..content.len()], &content[..]);
+
+        mapping.release().expect("released");
+
+        assert_eq!(&mapping.as_ref()[..content.len()], &content[..]);
+    }
 
     #[test]
     fn kept_pages_outlive_the_truncation_of_their_file() {
