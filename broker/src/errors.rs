@@ -94,6 +94,7 @@ impl WireError for DescribeError {
             | DescribeError::OtherBrokersLoggers { .. }
             | DescribeError::LoggersOfNobody
             | DescribeError::EmptySubscription
+            | DescribeError::ClientMetrics
             | DescribeError::UnknownKind => ResponseError::InvalidRequest,
         }
     }

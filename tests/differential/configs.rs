@@ -1,5 +1,7 @@
 //! DescribeConfigs key by key, and the two ways to alter.
 
+use std::time::{Duration, Instant};
+
 use kafka_protocol::messages::alter_configs_request::{
     AlterConfigsResource as ReplacedResource, AlterableConfig as ReplacedConfig,
 };
@@ -8,9 +10,16 @@ use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsRe
 use kafka_protocol::messages::{AlterConfigsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest};
 
 use crate::asking::{Conversation, text};
+use crate::support::process::PATIENCE;
+
+/// Keys of the broker that Apache does not have: they are ours, for a broker without a ZooKeeper at hand.
+const OUR_KEYS: &[&str] = &["zookeeper.embedded.data.dir", "zookeeper.embedded.port"];
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+
+/// Source of a value that is not set anywhere.
+const DEFAULT: i8 = 5;
 
 fn describing(kind: i8, name: &str) -> DescribeConfigsRequest {
     let resource = DescribeConfigsResource::default().with_resource_type(kind).with_resource_name(text(name));
@@ -29,7 +38,8 @@ fn describe(talk: &mut Conversation, question: &str, version: i16, request: &Des
         let mut keys: Vec<(String, String)> =
             result.configs.iter().map(|config| (config.name.to_string(), format!("{config:?}"))).collect();
         keys.sort();
-        let names: Vec<&str> = keys.iter().map(|(name, _)| name.as_str()).collect();
+        let names = keys.iter().map(|(name, _)| name.as_str());
+        let names: Vec<&str> = names.filter(|name| !OUR_KEYS.contains(name)).collect();
         talk.note(&format!("{question}: the keys (v{version})"), names.join(" "));
         // One note for all, so that a missing key does not shift the rest.
         for name in KEYS_SHOWN.iter().filter(|_| result.resource_type == BROKER) {
@@ -132,8 +142,10 @@ pub(crate) fn of_the_broker(talk: &mut Conversation) {
     talk.ask("client metrics", 4, &describing(16, "x"));
 }
 
-/// Operations: 0 set, 1 delete, 2 append, 3 subtract.
-fn altering(kind: i8, name: &str, configs: &[(&str, i8, Option<&str>)]) -> IncrementalAlterConfigsRequest {
+/// Key, operation (0 set, 1 delete, 2 append, 3 subtract) and value.
+type Wish<'a> = (&'a str, i8, Option<&'a str>);
+
+fn altering(kind: i8, name: &str, configs: &[Wish]) -> IncrementalAlterConfigsRequest {
     let configs = configs.iter().map(|(key, operation, value)| {
         AlterableConfig::default()
             .with_name(text(key))
@@ -149,7 +161,7 @@ fn altering(kind: i8, name: &str, configs: &[(&str, i8, Option<&str>)]) -> Incre
 
 pub(crate) fn altered(talk: &mut Conversation) {
     talk.create("altered", &[]);
-    let cases: &[(&str, i8, &str, &[(&str, i8, Option<&str>)])] = &[
+    let cases: &[(&str, i8, &str, &[Wish])] = &[
         ("set", TOPIC, "altered", &[("retention.ms", 0, Some("5000"))]),
         (
             "set several",
@@ -194,6 +206,8 @@ pub(crate) fn altered(talk: &mut Conversation) {
             altering(TOPIC, "altered", &[("retention.ms", 0, Some("9999"))]).with_validate_only(true);
         talk.ask("only validated", version, &validated);
     }
+    wait_for_value(talk, "log.retention.ms", Some("777777"));
+    wait_for_value(talk, "message.max.bytes", Some("1048577"));
     // Only that it is refused, and how: the message prints the request as Java objects.
     for value in ["abc", "-7"] {
         let request = altering(TOPIC, "altered", &[("retention.ms", 0, Some(value))]);
@@ -204,6 +218,25 @@ pub(crate) fn altered(talk: &mut Conversation) {
     describe(talk, "the altered topic", 4, &describing(TOPIC, "altered").with_include_synonyms(true));
     for (name, key) in [("0", "log.retention.ms"), ("", "message.max.bytes")] {
         talk.prepare(1, &altering(BROKER, name, &[(key, 1, None)]));
+        wait_for_value(talk, key, None);
+    }
+}
+
+/// A broker hears of its own changes from ZooKeeper, a moment after it has answered. `None`: nothing is set any more.
+#[track_caller]
+fn wait_for_value(talk: &mut Conversation, key: &str, value: Option<&str>) {
+    let mut request = describing(BROKER, "0");
+    request.resources[0].configuration_keys = Some(vec![text(key)]);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = talk.prepare(4, &request);
+        let config = &answer.results[0].configs[0];
+        let set = if config.config_source == DEFAULT { None } else { config.value.as_deref() };
+        if set == value {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{key} did not become {value:?}: {config:?}");
+        std::thread::park_timeout(Duration::from_millis(20));
     }
 }
 

@@ -42,7 +42,8 @@ pub(crate) async fn handle(
     let wanted = request.topics.iter().zip(&verdicts).filter(|(_, refused)| refused.is_none());
     let wanted = wanted.map(|(topic, _)| new_topic(topic)).collect();
     let admin = house.admin();
-    let created = admin.create_topics(&house.config, wanted, request.validate_only, request.timeout_ms).await;
+    let config = house.live.current();
+    let created = admin.create_topics(&config, wanted, request.validate_only, request.timeout_ms).await;
     let mut created = created.into_iter();
     let results = request.topics.iter().zip(verdicts).filter_map(|(topic, refused)| match refused {
         Some(message) => Some(failed(&topic.name, ResponseError::InvalidRequest, Some(message.to_owned()))),
@@ -80,7 +81,7 @@ fn new_topic(topic: &CreatableTopic) -> NewTopic {
 }
 
 fn succeeded(house: &House, name: &TopicName, created: &CreatedTopic) -> CreatableTopicResult {
-    let configs = house.config.describe_topic(&created.configs).into_iter().map(|config| {
+    let configs = house.live.current().describe_topic(&created.configs).into_iter().map(|config| {
         CreatableTopicConfigs::default()
             .with_name(StrBytes::from_string(config.name))
             .with_value(config.value.map(StrBytes::from_string))

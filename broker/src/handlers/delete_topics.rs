@@ -47,6 +47,8 @@ pub(crate) async fn handle(
             topic.name = name.map(|name| TopicName(StrBytes::from_string(name.to_string())));
         }
         let error = match &topic.name {
+            // Nobody may delete the topic without a name.
+            None if topic.topic_id.is_nil() => Some(ResponseError::TopicAuthorizationFailed),
             None => Some(ResponseError::UnknownTopicId),
             Some(name) if cluster.topic(&name.0).is_none() => Some(ResponseError::UnknownTopicOrPartition),
             Some(name) => {

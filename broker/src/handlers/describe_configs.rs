@@ -12,7 +12,7 @@ use kafka_protocol::protocol::StrBytes;
 use storage::types::BrokerId;
 
 use crate::cluster::entities::{self, ConfigsError, Entity};
-use crate::config::describe::{Described, Source, Synonym};
+use crate::config::describe::{Described, Synonym};
 use crate::errors::WireError;
 use crate::handlers::{Context, topics};
 use crate::house::House;
@@ -39,6 +39,8 @@ pub(crate) enum DescribeError {
     LoggersOfNobody,
     #[error("Client metrics subscription name must not be empty")]
     EmptySubscription,
+    #[error("Config type client-metrics is only supported on KRaft clusters")]
+    ClientMetrics,
     #[error("{}", ResponseError::InvalidRequest)]
     UnknownKind,
     #[error(transparent)]
@@ -50,20 +52,14 @@ pub(crate) enum DescribeError {
 struct Wanted {
     synonyms: bool,
     documentation: bool,
-    /// Version 0 tells only whether a value is a default.
-    sources: bool,
 }
 
 pub(crate) async fn handle(
     house: &Arc<House>,
-    context: &Context,
+    _: &Context,
     request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
-    let wanted = Wanted {
-        synonyms: request.include_synonyms,
-        documentation: request.include_documentation,
-        sources: context.version > 0,
-    };
+    let wanted = Wanted { synonyms: request.include_synonyms, documentation: request.include_documentation };
     let known = |kind| matches!(kind, TOPIC | BROKER | BROKER_LOGGER | CLIENT_METRICS);
     // One unknown kind spoils the request, as in Kafka.
     let spoilt = request.resources.iter().any(|resource| !known(resource.resource_type));
@@ -88,7 +84,7 @@ fn result(
             if let Some(keys) = resource.configuration_keys.filter(|keys| !keys.is_empty()) {
                 configs.retain(|config| keys.contains(&config.name));
             }
-            result.with_error_message(None).with_configs(configs)
+            result.with_configs(configs)
         }
         Err(why) => result.with_error_code(why.wire().code()).with_error_message(message(&why)),
     }
@@ -96,7 +92,8 @@ fn result(
 
 fn message(why: &DescribeError) -> Option<StrBytes> {
     match why {
-        DescribeError::UnknownTopic => None,
+        // Empty, as where nothing failed.
+        DescribeError::UnknownTopic => Some(StrBytes::default()),
         DescribeError::Store(error) => {
             tracing::warn!("a client's configs cannot be described: {error}");
             None
@@ -140,8 +137,7 @@ async fn describe(
             return Err(DescribeError::OtherBrokersLoggers { expected: house.me, received });
         }
         CLIENT_METRICS if name.is_empty() => return Err(DescribeError::EmptySubscription),
-        // With ZooKeeper there are no subscriptions to metrics.
-        CLIENT_METRICS => Vec::new(),
+        CLIENT_METRICS => return Err(DescribeError::ClientMetrics),
         _ => return Err(DescribeError::UnknownKind),
     };
     Ok(described.into_iter().map(|one| config(one, wanted)).collect())
@@ -151,15 +147,14 @@ fn broker_id(name: &str) -> Result<BrokerId, DescribeError> {
     name.parse().map(BrokerId).map_err(|_| DescribeError::NoBrokerId(name.to_owned()))
 }
 
+/// Version 0 has a field "is default" in place of the source; Kafka has left it false since it has sources.
 fn config(described: Described, wanted: Wanted) -> DescribeConfigsResourceResult {
     let synonyms = if wanted.synonyms { described.synonyms } else { Vec::new() };
     let documentation = described.documentation.filter(|_| wanted.documentation);
-    let is_default = described.source == Source::Default;
     DescribeConfigsResourceResult::default()
         .with_name(StrBytes::from_string(described.name))
         .with_value(described.value.map(StrBytes::from_string))
         .with_read_only(described.read_only)
-        .with_is_default(!wanted.sources && is_default)
         .with_config_source(described.source as i8)
         .with_is_sensitive(described.sensitive)
         .with_synonyms(synonyms.into_iter().map(synonym).collect())

@@ -20,7 +20,7 @@ pub(super) async fn create(house: &House, names: Vec<String>) -> BTreeMap<String
         return BTreeMap::new();
     }
     let topics = names.iter().map(|name| new_topic(house, name)).collect();
-    let created = house.admin().create_topics(&house.config, topics, false, NO_WAIT).await;
+    let created = house.admin().create_topics(&house.live.current(), topics, false, NO_WAIT).await;
     let told = names.iter().zip(created).map(|(name, created)| match created {
         Ok(_) => ResponseError::LeaderNotAvailable,
         Err(refused) => match refused.error {
