@@ -72,10 +72,6 @@ impl House {
         broker_epoch != UNKNOWN_BROKER_EPOCH && broker_epoch < self.broker_epoch.load(Ordering::Acquire)
     }
 
-    pub(crate) fn broker_epoch(&self) -> i64 {
-        self.broker_epoch.load(Ordering::Acquire)
-    }
-
     /// Whether this broker is the controller, as far as the last controller to speak told.
     pub(crate) fn is_controller(&self) -> bool {
         self.metadata.snapshot().controller() == Some(self.me)

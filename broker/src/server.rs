@@ -21,7 +21,7 @@ use crate::cluster::controller::{self, ControllerHandle, ControllerSettings};
 use crate::cluster::entities::{self, ConfigsError};
 use crate::cluster::identity::{self, IdentityError};
 use crate::cluster::registration::{self, FormerSessions, RegistrationError};
-use crate::cluster::znodes::{BrokerInfo, RegistrationVersion};
+use crate::cluster::znodes::BrokerInfo;
 use crate::config::BrokerConfig;
 use crate::config::coordinates::{ConnectString, Coordination};
 use crate::config::listeners::Listener;
@@ -141,9 +141,8 @@ struct Broker {
     house: Arc<House>,
     front: crate::net::front::OpenFront,
     housekeeping: tokio::task::JoinSet<()>,
-    /// Kept so that the candidate can be asked; it ends with the session.
+    #[allow(dead_code, reason = "held, not read: without a handle the controller leaves office")]
     controller: ControllerHandle,
-    standing: tokio::task::JoinHandle<()>,
     listeners: Vec<Listener>,
 }
 
@@ -166,7 +165,6 @@ impl Broker {
             rack: config.identity.rack.clone(),
             endpoints: advertised(config, &listeners),
             jmx_port: -1,
-            version: RegistrationVersion::V5,
         };
         let former_max = config.zookeeper_session_timeout * 2;
         let epoch =
@@ -174,13 +172,13 @@ impl Broker {
         house.set_broker_epoch(epoch);
         let mut housekeeping = housekeeping::start(&partitions, &config.logs);
         let settings = controller_settings(config);
-        let (controller, standing) =
-            controller::stand(Arc::clone(zookeeper), settings, broker, Arc::clone(&house));
+        // The candidate ends with the client of ZooKeeper.
+        let (controller, _) = controller::stand(Arc::clone(zookeeper), settings, broker, Arc::clone(&house));
         let changes = config_changes::follow(Arc::clone(zookeeper), bookmark);
         let following = reconfiguration::follow(Arc::clone(&house), controller.clone(), changes);
         housekeeping.spawn(following);
         let front = front.open(&house);
-        Ok(Broker { house, front, housekeeping, controller, standing, listeners })
+        Ok(Broker { house, front, housekeeping, controller, listeners })
     }
 
     async fn stop(self, _: &BrokerConfig) {

@@ -1,30 +1,13 @@
-//! Dynamic configuration in ZooKeeper: reading, writing, and hearing of changes.
+//! Dynamic configuration in ZooKeeper: writing it and telling of it.
 //!
-//! Whoever changes a config writes the entity's node first and a notice after it; every broker reads the entity when it
-//! sees the notice. Notices live for 15 minutes. Which keys are allowed is not known here.
+//! Whoever changes a config writes the entity's node first and a notice after it; `config_changes` hears the notices.
+//! Which keys are allowed is not known here.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use storage::types::TimestampMs;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tracing::{debug, warn};
 use zookeeper_client as zk;
 
 use super::client::{Lifetime, MultiError, Write, ZooKeeper};
 use super::registration::make_path;
-use super::znodes::{
-    self, ConfigChange, ControllerInfo, Unreadable, encode_config, encode_config_change, paths,
-};
-
-/// How long a notice lives. Unit: ms.
-const NOTICE_LIFE_MS: i64 = 15 * 60 * 1000;
-/// Pause before ZooKeeper is asked again after a failure.
-const RETRY_PAUSE: Duration = Duration::from_millis(250);
-
-/// Keys and values in the order in which they were set.
-pub(crate) type Entries = Vec<(String, String)>;
+use super::znodes::{self, ControllerInfo, Unreadable, encode_config, encode_config_change, paths};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigWriteError {
@@ -35,26 +18,6 @@ pub(crate) enum ConfigWriteError {
     /// There is none, it changed meanwhile, or a KRaft controller has taken over.
     #[error("Cannot set entity configs for {entity} when there is no controller.")]
     NoController { entity: String },
-}
-
-/// A changed entity with what it holds now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ChangedConfig {
-    pub(crate) change: ConfigChange,
-    pub(crate) entries: Entries,
-}
-
-/// The config of an entity; empty where there is none. `entity_type`: topics, brokers, users, clients, ips.
-pub(crate) async fn read(
-    zookeeper: &ZooKeeper,
-    entity_type: &str,
-    entity: &str,
-) -> Result<Entries, ConfigWriteError> {
-    let path = paths::config(entity_type, entity);
-    match zookeeper.get(&path).await? {
-        Some((data, _)) => Ok(znodes::config(&path, &data)?),
-        None => Ok(Entries::new()),
-    }
 }
 
 /// Overwrites an entity's config, without a notice.
@@ -163,82 +126,4 @@ pub(crate) async fn notify(zookeeper: &ZooKeeper, entity_path: &str) -> Result<(
         }
         done => done.map(drop),
     }
-}
-
-/// Sends every change to `changes`, those of the last minutes first; ends when nobody receives or ZooKeeper is closed.
-///
-/// After a lost session notices may have gone unseen: they are all still there and are read again.
-pub(crate) fn follow(zookeeper: Arc<ZooKeeper>, changes: mpsc::Sender<ChangedConfig>) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let mut last = -1;
-        loop {
-            match zookeeper.children_and_watch(paths::CONFIG_CHANGES).await {
-                Ok((notices, watcher)) => {
-                    if tell(&zookeeper, notices, &mut last, &changes).await.is_err() {
-                        return;
-                    }
-                    watcher.changed().await;
-                }
-                Err(zk::Error::ClientClosed) => return,
-                Err(error) => {
-                    warn!("changed configs are not seen until ZooKeeper answers: {error}");
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                }
-            }
-        }
-    })
-}
-
-/// Nobody listens any more.
-struct Deaf;
-
-async fn tell(
-    zookeeper: &ZooKeeper,
-    notices: Vec<String>,
-    last: &mut i64,
-    changes: &mpsc::Sender<ChangedConfig>,
-) -> Result<(), Deaf> {
-    let mut numbered: Vec<(i64, String)> =
-        notices.into_iter().filter_map(|name| Some((number(&name)?, name))).collect();
-    numbered.sort_unstable();
-    for (number, name) in numbered {
-        let path = format!("{}/{name}", paths::CONFIG_CHANGES);
-        let (data, stat) = match zookeeper.get(&path).await {
-            Ok(Some(found)) => found,
-            Ok(None) => continue,
-            Err(error) => {
-                // The next notice, or the next session, brings it up again: `last` stays below it.
-                warn!(path, "a changed config is not seen yet: {error}");
-                return Ok(());
-            }
-        };
-        if number > *last {
-            match changed(zookeeper, &path, &data).await {
-                Ok(changed) => changes.send(changed).await.map_err(|_| Deaf)?,
-                Err(error) => warn!(path, "a changed config is not followed: {error}"),
-            }
-            *last = number;
-        }
-        if now().0.saturating_sub(stat.ctime) > NOTICE_LIFE_MS {
-            // Every broker tries; one succeeds.
-            let gone = zookeeper.delete(&path, None).await;
-            debug!(path, ?gone, "an old notice");
-        }
-    }
-    Ok(())
-}
-
-async fn changed(zookeeper: &ZooKeeper, path: &str, data: &[u8]) -> Result<ChangedConfig, ConfigWriteError> {
-    let change = znodes::config_change(path, data)?;
-    let entries = read(zookeeper, &change.entity_type, &change.entity).await?;
-    Ok(ChangedConfig { change, entries })
-}
-
-fn number(name: &str) -> Option<i64> {
-    name.strip_prefix("config_change_")?.parse().ok()
-}
-
-fn now() -> TimestampMs {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    TimestampMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -103,15 +103,6 @@ impl Settings {
             other => panic!("{name} is {other:?}, not a text"),
         }
     }
-
-    /// Null is the empty list.
-    pub(crate) fn list(&self, name: &str) -> &[String] {
-        match self.value(name) {
-            Value::Null => &[],
-            Value::List(items) => items,
-            other => panic!("{name} is {other:?}, not a list"),
-        }
-    }
 }
 
 /// Negative is zero.

@@ -72,7 +72,8 @@ impl FetchSessions {
     }
 
     /// How many sessions there are, and how many partitions in all of them.
-    pub(crate) fn size(&self) -> (usize, usize) {
+    #[cfg(test)]
+    fn size(&self) -> (usize, usize) {
         self.shares.iter().map(lock).fold((0, 0), |(sessions, partitions), share| {
             (sessions + share.slots.len(), partitions + share.slots.partitions())
         })

@@ -111,11 +111,6 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
-    /// Unit: bytes.
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
     /// Writes all of it behind its four-byte length.
     pub(crate) async fn write_framed<W: AsyncWrite + Unpin>(self, stream: &mut W) -> io::Result<()> {
         let length =
@@ -164,7 +159,7 @@ mod tests {
         let pieces = buf.finish();
 
         assert_eq!(pieces.pieces[1].as_ptr(), records[100..].as_ptr());
-        assert_eq!(pieces.len(), 4 + 1000 + 600);
+        assert_eq!(pieces.len, 4 + 1000 + 600);
         assert_eq!(pieces.concat()[4..1004], [7; 1000]);
         assert_eq!(pieces.pieces.len(), 3);
     }

@@ -54,11 +54,6 @@ impl LiveConfig {
         Arc::clone(&self.current.borrow())
     }
 
-    /// For rooms that follow a change by themselves.
-    pub(crate) fn changes(&self) -> watch::Receiver<Arc<BrokerConfig>> {
-        self.current.subscribe()
-    }
-
     /// What holds once everything in ZooKeeper is taken over. What cannot be used is left out, and told once.
     async fn stored(&self, zookeeper: &ZooKeeper, me: BrokerId) -> Result<BrokerConfig, ConfigsError> {
         let cluster = properties(entities::read(zookeeper, &Entity::AllBrokers).await?);

@@ -68,6 +68,7 @@ pub(crate) trait ReplicaSide: Send + Sync + 'static {
 
 /// What handlers ask the controller.
 #[derive(Clone, Debug)]
+#[allow(dead_code, reason = "the APIs that ask, named alike, are not served yet")]
 pub(crate) enum Question {
     AlterPartition { broker: BrokerId, broker_epoch: i64, changes: Vec<IsrChange> },
     ControlledShutdown { broker: BrokerId, broker_epoch: i64 },
@@ -92,6 +93,7 @@ pub(crate) enum ProducerIdRefusal {
     Failed(#[from] ProducerIdError),
 }
 
+#[allow(dead_code, reason = "the APIs that ask are not served yet; tests ask")]
 enum Command {
     Ask(Question, oneshot::Sender<Reply>),
     ProducerIds {
@@ -106,9 +108,11 @@ enum Command {
 #[derive(Clone)]
 pub(crate) struct ControllerHandle {
     commands: mpsc::Sender<Command>,
+    #[allow(dead_code, reason = "read by `current`")]
     current: watch::Receiver<Option<BrokerId>>,
 }
 
+#[allow(dead_code, reason = "the APIs that ask are not served yet; tests ask")]
 impl ControllerHandle {
     /// Who is controller, as far as ZooKeeper told; wakes at each change.
     pub(crate) fn current(&self) -> watch::Receiver<Option<BrokerId>> {
@@ -208,7 +212,7 @@ impl<R: ReplicaSide> Candidate<R> {
             tokio::select! {
                 _ = &mut changed => return Ok(()),
                 // Dropped unanswered: the asker hears that this is not the controller.
-                command = self.commands.recv() => drop(command),
+                Some(command) = self.commands.recv() => drop(command),
             }
         }
     }

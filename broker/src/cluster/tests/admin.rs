@@ -1,11 +1,12 @@
 //! What administrators ask for, with Kafka's refusals, against a real ZooKeeper and the own controller.
 
 use kafka_protocol::error::ResponseError;
-use tokio::sync::mpsc;
 
 use super::*;
 use crate::cluster::admin::{Admin, AdminError, MorePartitions, NewTopic};
-use crate::cluster::configs::{self, ChangedConfig};
+use crate::cluster::config_changes::{self, Bookmark, Changed};
+use crate::cluster::configs;
+use crate::cluster::entities::{self, Entity};
 use crate::config::BrokerConfig;
 use crate::config::layers::Layers;
 use crate::config::properties::Properties;
@@ -216,26 +217,35 @@ async fn a_topic_grows_or_the_reason_why_not_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_broker_hears_of_a_changed_config() {
     let member = Member::ready("configs").await;
-    let (changes, mut changed) = mpsc::channel(10);
+    let bookmark = Bookmark::set(&member.zookeeper).await.expect("read");
     configs::notify(&member.zookeeper, "topics/before").await.expect("told");
-    let following = configs::follow(Arc::clone(&member.zookeeper), changes);
-    let mut next = async || timeout(PATIENCE, changed.recv()).await.expect("in time").expect("alive");
-    assert_eq!(next().await.change.entity, "before");
+    let mut changes = config_changes::follow(Arc::clone(&member.zookeeper), bookmark);
+    let mut next = async || match timeout(PATIENCE, changes.recv()).await.expect("in time") {
+        Some(Changed::One(change)) => (change.entity_type, change.entity),
+        other => panic!("no notice: {other:?}"),
+    };
+    let named = |kind: &str, name: &str| (kind.to_owned(), name.to_owned());
+    assert_eq!(next().await, named("topics", "before"));
 
     let entries = vec![("retention.ms".to_owned(), "1000".to_owned())];
     configs::change(&member.zookeeper, "topics", "t", &entries).await.expect("written");
-    let ChangedConfig { change, entries: seen } = next().await;
-    assert_eq!((change.entity_type.as_str(), change.entity.as_str(), seen), ("topics", "t", entries));
+    assert_eq!(next().await, named("topics", "t"));
+    let stored = entities::read(&member.zookeeper, &Entity::Topic("t".to_owned())).await.expect("read");
+    assert_eq!(stored.entries, entries);
 
+    let client = "alice/clients/c1";
     let rate = vec![("producer_byte_rate".to_owned(), "99999".to_owned())];
-    configs::change(&member.zookeeper, "users", "alice/clients/c1", &rate).await.expect("written");
-    assert_eq!(next().await.entries, rate);
-    configs::change(&member.zookeeper, "users", "alice/clients/c1", &[]).await.expect("removed");
-    assert_eq!(next().await.entries, []);
+    configs::change(&member.zookeeper, "users", client, &rate).await.expect("written");
+    assert_eq!(next().await, named("users", client));
+    assert_eq!(
+        member.data("/config/users/alice/clients/c1").await.as_deref(),
+        Some(r#"{"version":1,"config":{"producer_byte_rate":"99999"}}"#)
+    );
+    configs::change(&member.zookeeper, "users", client, &[]).await.expect("removed");
+    assert_eq!(next().await, named("users", client));
     assert_eq!(member.data("/config/users/alice").await, None);
     assert_eq!(
         member.data("/config/changes/config_change_0000000003").await.as_deref(),
         Some(r#"{"version":2,"entity_path":"users/alice/clients/c1"}"#)
     );
-    following.abort();
 }

@@ -25,7 +25,7 @@ use super::client::{Lifetime, ZooKeeper};
 use super::controller::{ControllerHandle, ControllerSettings, ReplicaSide, stand};
 use super::metadata::MetadataCache;
 use super::registration::{OnlyTimeEndsSessions, make_persistent_paths, register};
-use super::znodes::{BrokerInfo, RegistrationVersion, paths};
+use super::znodes::{BrokerInfo, paths};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -189,6 +189,5 @@ fn info(id: i32) -> BrokerInfo {
             protocol: SecurityProtocol::Plaintext,
         }],
         jmx_port: -1,
-        version: RegistrationVersion::V5,
     }
 }

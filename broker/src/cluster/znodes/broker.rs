@@ -6,16 +6,8 @@ use storage::types::{BrokerId, TimestampMs};
 
 use super::{Node, Unreadable, paths, text};
 
-/// Which JSON a registration uses; decided by `inter.broker.protocol.version`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RegistrationVersion {
-    /// Below 0.10.0: no rack, no listener names.
-    V2,
-    /// 0.10.0 to 2.6: without features.
-    V4,
-    /// 2.7 and above.
-    V5,
-}
+/// What `inter.broker.protocol.version` 2.7 and above writes.
+const VERSION: i32 = 5;
 
 /// What a broker writes about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +18,6 @@ pub(crate) struct BrokerInfo {
     pub(crate) endpoints: Vec<Endpoint>,
     /// `-1`: no JMX.
     pub(crate) jmx_port: i32,
-    pub(crate) version: RegistrationVersion,
 }
 
 impl BrokerInfo {
@@ -35,35 +26,23 @@ impl BrokerInfo {
         let plaintext =
             self.endpoints.iter().find(|endpoint| endpoint.protocol == SecurityProtocol::Plaintext);
         let mut json = Map::new();
-        if self.version == RegistrationVersion::V5 {
-            json.insert("features".into(), json!({}));
-        }
-        if self.version != RegistrationVersion::V2 {
-            let protocols: Map<String, Value> = self
-                .endpoints
-                .iter()
-                .map(|endpoint| (endpoint.listener.clone(), endpoint.protocol.name().into()))
-                .collect();
-            json.insert("listener_security_protocol_map".into(), protocols.into());
-        }
+        json.insert("features".into(), json!({}));
+        let protocols: Map<String, Value> = self
+            .endpoints
+            .iter()
+            .map(|endpoint| (endpoint.listener.clone(), endpoint.protocol.name().into()))
+            .collect();
+        json.insert("listener_security_protocol_map".into(), protocols.into());
         json.insert("endpoints".into(), self.endpoints.iter().map(connection_string).collect());
-        if let (Some(rack), false) = (&self.rack, self.version == RegistrationVersion::V2) {
+        if let Some(rack) = &self.rack {
             json.insert("rack".into(), rack.as_str().into());
         }
         json.insert("jmx_port".into(), self.jmx_port.into());
         json.insert("port".into(), plaintext.map_or(-1, |endpoint| endpoint.port).into());
         json.insert("host".into(), plaintext.map(|endpoint| endpoint.host.as_str()).into());
-        json.insert("version".into(), self.version_number().into());
+        json.insert("version".into(), VERSION.into());
         json.insert("timestamp".into(), now.to_string().into());
         text(&json.into())
-    }
-
-    fn version_number(&self) -> i32 {
-        match self.version {
-            RegistrationVersion::V2 => 2,
-            RegistrationVersion::V4 => 4,
-            RegistrationVersion::V5 => 5,
-        }
     }
 
     /// Reads versions 1 to 5. `epoch` is the node's `czxid`.
@@ -134,7 +113,7 @@ mod tests {
         Endpoint { listener: listener.to_owned(), host: host.to_owned(), port, protocol }
     }
 
-    fn info(version: RegistrationVersion) -> BrokerInfo {
+    fn info() -> BrokerInfo {
         BrokerInfo {
             id: BrokerId(0),
             rack: Some("rack0".to_owned()),
@@ -143,13 +122,12 @@ mod tests {
                 endpoint("SASL_PLAINTEXT", "127.0.0.1", 26292, SecurityProtocol::SaslPlaintext),
             ],
             jmx_port: -1,
-            version,
         }
     }
 
     #[test]
     fn a_registration_reads_as_the_captured_one_and_back() {
-        let broker = info(RegistrationVersion::V5);
+        let broker = info();
         let text = broker.encode(TimestampMs(1_795_399_905_670));
         assert_eq!(String::from_utf8_lossy(&text), CAPTURED);
 
@@ -160,13 +138,13 @@ mod tests {
 
     #[test]
     fn without_a_plaintext_listener_old_clients_find_no_address() {
-        let mut broker = info(RegistrationVersion::V4);
+        let mut broker = info();
         broker.endpoints = vec![endpoint("OUT", "::1", 9093, SecurityProtocol::Ssl)];
         let text = String::from_utf8(broker.encode(TimestampMs(1))).expect("UTF-8");
         assert!(text.starts_with(
-            r#"{"listener_security_protocol_map":{"OUT":"SSL"},"endpoints":["OUT://[::1]:9093"]"#
+            r#"{"features":{},"listener_security_protocol_map":{"OUT":"SSL"},"endpoints":["OUT://[::1]:9093"]"#
         ));
-        assert!(text.ends_with(r#""jmx_port":-1,"port":-1,"host":null,"version":4,"timestamp":"1"}"#));
+        assert!(text.ends_with(r#""jmx_port":-1,"port":-1,"host":null,"version":5,"timestamp":"1"}"#));
         let read = BrokerInfo::decode(BrokerId(0), text.as_bytes(), 1).expect("our own text");
         assert_eq!(read.endpoints, broker.endpoints);
     }

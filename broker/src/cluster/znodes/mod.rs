@@ -13,7 +13,7 @@ mod topic;
 use serde_json::Value;
 
 #[allow(unused_imports, reason = "the rooms that use them land next")]
-pub(crate) use broker::{BrokerInfo, RegistrationVersion};
+pub(crate) use broker::BrokerInfo;
 #[allow(unused_imports, reason = "the rooms that use them land next")]
 pub(crate) use cluster::{
     ControllerInfo, FeatureInfo, ProducerIdBlock, cluster_id, controller_epoch, encode_cluster_id,

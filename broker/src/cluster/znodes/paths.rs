@@ -10,6 +10,7 @@ pub(crate) const CONTROLLER: &str = "/controller";
 pub(crate) const CONTROLLER_EPOCH: &str = "/controller_epoch";
 pub(crate) const FEATURE: &str = "/feature";
 pub(crate) const DELETE_TOPICS: &str = "/admin/delete_topics";
+#[allow(dead_code, reason = "reassignment waits for replication between brokers")]
 pub(crate) const REASSIGN_PARTITIONS: &str = "/admin/reassign_partitions";
 pub(crate) const PREFERRED_ELECTION: &str = "/admin/preferred_replica_election";
 pub(crate) const CONFIG_CHANGES: &str = "/config/changes";
@@ -73,5 +74,3 @@ pub(crate) fn topic_config(topic: &str) -> String {
 
 /// Prefix of the sequential nodes that announce a changed config.
 pub(crate) const CONFIG_CHANGE_PREFIX: &str = "/config/changes/config_change_";
-/// Prefix of the sequential nodes by which a broker tells that a log directory failed.
-pub(crate) const LOG_DIR_EVENT_PREFIX: &str = "/log_dir_event_notification/log_dir_event_";

@@ -116,6 +116,7 @@ pub(crate) fn partition_list(path: &str, data: &[u8]) -> Result<Vec<TopicPartiti
 }
 
 /// `/admin/reassign_partitions`, as tools below 3.0 write it.
+#[allow(dead_code, reason = "reassignment waits for replication between brokers")]
 pub(crate) fn reassignment(data: &[u8]) -> Result<Vec<(TopicPartition, Vec<BrokerId>)>, Unreadable> {
     let node = Node::parse(paths::REASSIGN_PARTITIONS, data)?;
     node.version(1..=1)?;
