@@ -1,6 +1,6 @@
 //! The whole menu of the house: one file an API, one list from which ApiVersions is built.
 //!
-//! A handler authorises, translates, calls one room, translates back. Rules belong in `coordinator`.
+//! A handler translates, calls one room, translates back. Rules belong in `coordinator`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
