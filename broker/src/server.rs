@@ -140,7 +140,7 @@ impl FormerSessions for Coordinates {
 struct Broker {
     house: Arc<House>,
     front: crate::net::front::OpenFront,
-    housekeeping: tokio::task::JoinSet<()>,
+    housekeeping: housekeeping::Housekeeping,
     #[allow(dead_code, reason = "held, not read: without a handle the controller leaves office")]
     controller: ControllerHandle,
     listeners: Vec<Listener>,

@@ -80,6 +80,15 @@ const ONLY_FOR_A_LISTENER: [&str; 10] = [
 /// Keys that take effect at the start alone. Kafka opens and closes listeners while it runs.
 const ONLY_AT_START: [&str; 3] = ["listeners", "advertised.listeners", "listener.security.protocol.map"];
 
+/// Taken while running as Kafka takes them, but cleaners are set up at the start only.
+const CLEANERS: [&str; 5] = [
+    "log.cleaner.threads",
+    "log.cleaner.backoff.ms",
+    "log.cleaner.dedupe.buffer.size",
+    "log.cleaner.io.buffer.load.factor",
+    "log.cleaner.io.max.bytes.per.second",
+];
+
 /// Kafka resizes these pools step by step: at most doubled, at least halved.
 const POOLS: [&str; 5] = [
     "background.threads",
@@ -195,7 +204,7 @@ impl BrokerConfig {
 
     /// Whether a change of `key` has to wait for a restart.
     pub(crate) fn takes_effect_at_start(&self, key: &str) -> bool {
-        ONLY_AT_START.contains(&key)
+        ONLY_AT_START.contains(&key) || CLEANERS.contains(&key)
     }
 }
 

@@ -111,6 +111,23 @@ pub(crate) struct Logs {
     pub(crate) initial_task_delay: Duration,
     pub(crate) producer_id_expiration: Duration,
     pub(crate) producer_id_expiration_check_interval: Duration,
+    /// `None`: compacted topics are not compacted.
+    pub(crate) cleaners: Option<Cleaners>,
+}
+
+/// The cleaners of compacted topics.
+#[derive(Clone, Debug)]
+pub(crate) struct Cleaners {
+    /// Range: 1.. .
+    pub(crate) threads: usize,
+    /// Pause after nothing was to be done.
+    pub(crate) backoff: Duration,
+    /// Of all cleaners together. Unit: bytes.
+    pub(crate) map_bytes: u64,
+    /// How full a map may get. Range: above 0.0.
+    pub(crate) load_factor: f64,
+    /// Of all cleaners together.
+    pub(crate) bytes_per_second: f64,
 }
 
 #[derive(Clone, Debug)]
@@ -330,6 +347,17 @@ fn logs(settings: &Settings) -> Logs {
         initial_task_delay: settings.millis("log.initial.task.delay.ms"),
         producer_id_expiration: settings.millis("producer.id.expiration.ms"),
         producer_id_expiration_check_interval: settings.millis("producer.id.expiration.check.interval.ms"),
+        cleaners: settings.boolean("log.cleaner.enable").then(|| cleaners(settings)),
+    }
+}
+
+fn cleaners(settings: &Settings) -> Cleaners {
+    Cleaners {
+        threads: settings.size("log.cleaner.threads").max(1),
+        backoff: settings.millis("log.cleaner.backoff.ms"),
+        map_bytes: u64::try_from(settings.long("log.cleaner.dedupe.buffer.size")).unwrap_or(0),
+        load_factor: settings.number("log.cleaner.io.buffer.load.factor"),
+        bytes_per_second: settings.number("log.cleaner.io.max.bytes.per.second"),
     }
 }
 

@@ -90,6 +90,10 @@ impl Settings {
         usize::try_from(self.long(name)).unwrap_or(0)
     }
 
+    pub(crate) fn number(&self, name: &str) -> f64 {
+        self.value(name).as_number().unwrap_or_else(|| panic!("{name} is not a number"))
+    }
+
     /// A key in ms, with negative numbers as zero.
     pub(crate) fn millis(&self, name: &str) -> Duration {
         millis(self.long(name))

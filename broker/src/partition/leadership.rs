@@ -68,10 +68,6 @@ impl Partition {
         self.lock().leader_epoch()
     }
 
-    pub(crate) fn is_leader(&self) -> bool {
-        matches!(self.lock().role, Role::Leader(_))
-    }
-
     /// Tells those that wait what changed under the lock. Called with the lock held so that they see the moves in order.
     pub(super) fn publish(&self, inner: &Inner, high_watermark_before: Offset) {
         let leading = match &inner.role {

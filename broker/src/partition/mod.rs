@@ -3,6 +3,7 @@
 //! Always true: the high watermark never passes the log's end; a record is appended and the watermark it moves is
 //! settled under one lock. It knows no request and no wire version.
 
+pub(crate) mod compaction;
 mod leadership;
 pub(crate) mod lookup;
 mod produce_error;

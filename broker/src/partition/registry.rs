@@ -166,6 +166,7 @@ struct Inventory {
     recovery_points: BTreeMap<TopicPartition, Offset>,
     log_starts: BTreeMap<TopicPartition, Offset>,
     high_watermarks: BTreeMap<TopicPartition, Offset>,
+    cleaned: BTreeMap<TopicPartition, Offset>,
 }
 
 impl Partitions {
@@ -216,6 +217,7 @@ impl Partitions {
             recovery_points: directory.offsets(OffsetCheckpoint::RecoveryPoints)?,
             log_starts: directory.offsets(OffsetCheckpoint::LogStarts)?,
             high_watermarks: directory.offsets(OffsetCheckpoint::HighWatermarks)?,
+            cleaned: directory.offsets(OffsetCheckpoint::Cleaner)?,
         };
         self.condemn_leftovers(&inventory);
         let current: Vec<&Folder> =
@@ -255,7 +257,7 @@ impl Partitions {
         let offset_of =
             |offsets: &BTreeMap<TopicPartition, Offset>| offsets.get(id).copied().unwrap_or(Offset::ZERO);
         let config = self.configs.of(&id.topic);
-        let log = Log::open(
+        let mut log = Log::open(
             &self.store,
             LogOptions {
                 folder: folder.path.clone(),
@@ -269,6 +271,7 @@ impl Partitions {
                 now: clock::wall(),
             },
         )?;
+        log.set_cleaned(inventory.cleaned.get(id).copied());
         let partition = Partition::new(self.me, config, log, offset_of(&inventory.high_watermarks));
         let hosted = Hosted { partition: Arc::new(partition), directory: inventory.directory };
         let twin = self.hosted.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), hosted);
@@ -366,6 +369,13 @@ impl Partitions {
     pub(crate) fn all(&self) -> Vec<Arc<Partition>> {
         let hosted = self.hosted.read().unwrap_or_else(PoisonError::into_inner);
         hosted.values().map(|one| Arc::clone(&one.partition)).collect()
+    }
+
+    /// Every partition of the directories in service.
+    pub(super) fn hosted_online(&self) -> Vec<Hosted> {
+        let hosted = self.hosted.read().unwrap_or_else(PoisonError::into_inner);
+        let online = hosted.values().filter(|one| !self.directories[one.directory].is_offline());
+        online.cloned().collect()
     }
 
     /// The partitions in one of [`directories`](Self::directories).

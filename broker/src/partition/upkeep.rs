@@ -82,6 +82,7 @@ impl Partitions {
                 OffsetCheckpoint::RecoveryPoints,
                 OffsetCheckpoint::LogStarts,
                 OffsetCheckpoint::HighWatermarks,
+                OffsetCheckpoint::Cleaner,
             ] {
                 self.checkpoint_directory(index, checkpoint);
             }
@@ -93,7 +94,7 @@ impl Partitions {
         }
     }
 
-    fn checkpoint_directory(&self, index: usize, checkpoint: OffsetCheckpoint) {
+    pub(super) fn checkpoint_directory(&self, index: usize, checkpoint: OffsetCheckpoint) {
         let partitions = self.in_directory(index);
         let offsets: BTreeMap<TopicPartition, Offset> = partitions
             .iter()
@@ -137,7 +138,7 @@ impl Partition {
                 let start = inner.log.start();
                 (start > inner.log.first_segment()).then_some(start)
             }
-            OffsetCheckpoint::Cleaner => None,
+            OffsetCheckpoint::Cleaner => inner.log.cleaned(),
         }
     }
 }

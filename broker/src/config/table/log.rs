@@ -1,6 +1,6 @@
 //! Log directories, segments, retention, flushing, compaction.
 
-use super::reasons::{COMPACTION, FORMAT, KRAFT, MOVES, THREADS};
+use super::reasons::{BUFFER, FORMAT, KRAFT, MOVES, THREADS};
 use crate::config::key::{Key, keys};
 
 #[rustfmt::skip]
@@ -74,30 +74,30 @@ pub(super) const KEYS: &[Key] = keys! {
         "Threads for loading logs of each directory.";
     "num.replica.alter.log.dirs.threads": Int = None, Any, High, ReadOnly => NoEffect(MOVES),
         "Threads that move replicas between log directories.";
-    "log.cleaner.enable": Boolean = Some("true"), Any, Medium, ReadOnly => NoEffect(COMPACTION),
+    "log.cleaner.enable": Boolean = Some("true"), Any, Medium, ReadOnly => Honoured,
         "Whether the log cleaner runs.";
-    "log.cleaner.threads": Int = Some("1"), AtLeast(0.0), Medium, ClusterWide => NoEffect(COMPACTION),
+    "log.cleaner.threads": Int = Some("1"), AtLeast(0.0), Medium, ClusterWide => Honoured,
         "Threads of the log cleaner.";
-    "log.cleaner.backoff.ms": Long = Some("15000"), AtLeast(0.0), Medium, ClusterWide => NoEffect(COMPACTION),
+    "log.cleaner.backoff.ms": Long = Some("15000"), AtLeast(0.0), Medium, ClusterWide => Honoured,
         "Pause of a cleaner that finds nothing to do, in ms.";
-    "log.cleaner.dedupe.buffer.size": Long = Some("134217728"), Any, Medium, ClusterWide => NoEffect(COMPACTION),
+    "log.cleaner.dedupe.buffer.size": Long = Some("134217728"), Any, Medium, ClusterWide => Honoured,
         "Memory for the offset maps of all cleaners, in bytes.";
-    "log.cleaner.io.buffer.load.factor": Double = Some("0.9"), Any, Medium, ClusterWide => NoEffect(COMPACTION),
+    "log.cleaner.io.buffer.load.factor": Double = Some("0.9"), Any, Medium, ClusterWide => Honoured,
         "Share of the offset map that may be filled.";
-    "log.cleaner.io.buffer.size": Int = Some("524288"), AtLeast(0.0), Medium, ClusterWide => NoEffect(COMPACTION),
+    "log.cleaner.io.buffer.size": Int = Some("524288"), AtLeast(0.0), Medium, ClusterWide => NoEffect(BUFFER),
         "Memory for the read and write buffers of all cleaners, in bytes.";
     "log.cleaner.io.max.bytes.per.second": Double = Some("1.7976931348623157E308"), Any, Medium, ClusterWide
-        => NoEffect(COMPACTION),
+        => Honoured,
         "Bytes per second that the cleaners may read and write.";
     "log.cleaner.min.cleanable.ratio": Double = Some("0.5"), Between(0.0, 1.0), Medium, ClusterWide
-        => NoEffect(COMPACTION),
+        => Honoured,
         "Share of uncleaned bytes at which a log is cleaned.";
     "log.cleaner.delete.retention.ms": Long = Some("86400000"), AtLeast(0.0), Medium, ClusterWide
-        => NoEffect(COMPACTION),
+        => Honoured,
         "How long tombstones are kept, in ms.";
-    "log.cleaner.min.compaction.lag.ms": Long = Some("0"), AtLeast(0.0), Medium, ClusterWide => NoEffect(COMPACTION),
+    "log.cleaner.min.compaction.lag.ms": Long = Some("0"), AtLeast(0.0), Medium, ClusterWide => Honoured,
         "How long a record stays uncompacted at least, in ms.";
     "log.cleaner.max.compaction.lag.ms": Long = Some("9223372036854775807"), AtLeast(1.0), Medium, ClusterWide
-        => NoEffect(COMPACTION),
+        => Honoured,
         "How long a record may stay uncompacted, in ms.";
 };

@@ -10,7 +10,8 @@ pub(super) const KRAFT: &str = "it belongs to KRaft mode, and this broker works 
 pub(super) const REPLICATION: &str =
     "it concerns several brokers, and brokers do not replicate to each other yet";
 pub(super) const MOVES: &str = "replicas are not moved between log directories yet";
-pub(super) const COMPACTION: &str = "logs are not compacted yet";
+pub(super) const BUFFER: &str =
+    "it sizes a buffer of the Java broker, and cleaners read in steps of 1 MiB here";
 pub(super) const QUOTAS: &str = "quotas are not enforced yet";
 pub(super) const TRANSACTIONS: &str = "transactions are not supported yet";
 pub(super) const KIP848: &str = "it concerns the new group protocol, which is not offered yet";

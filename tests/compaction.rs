@@ -1,0 +1,349 @@
+//! What we promise about compacted topics: the records that stay are those that Apache Kafka 3.9.1 leaves of the same
+//! log, batch by batch, and its tools find nothing wrong with what we have written.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
+use kafka_protocol::messages::{
+    CreateTopicsRequest, ProduceRequest, ProducerId, TopicName, WriteTxnMarkersRequest,
+};
+use kafka_protocol::protocol::StrBytes;
+use storage::batch::{
+    BatchBuilder, BatchOptions, BatchProducer, BatchView, Record, TargetCompression, headers, records,
+};
+use storage::checkpoint::OffsetCheckpoint;
+use storage::compaction::{Cleaner, CleanerSettings, Outcome, Owner};
+use storage::config::{Cleanup, LogConfig};
+use storage::directory::LastStop;
+use storage::disk::OsDisk;
+use storage::log::{Log, LogOptions};
+use storage::producers::ProducerSettings;
+use storage::store::Store;
+use storage::types::{Offset, TimestampMs, TopicPartition};
+use support::process::PATIENCE;
+use support::records::now_ms;
+use support::seat::{Broker, Kind};
+use support::stock;
+use support::wire::Connection;
+
+const TOPIC: &str = "latest";
+
+/// As the topic is configured at Apache's.
+fn config() -> LogConfig {
+    LogConfig {
+        segment_bytes: 4000,
+        index_interval_bytes: 200,
+        retention_ms: None,
+        delete_retention_ms: 0,
+        min_cleanable_dirty_ratio: 0.01,
+        cleanup: Cleanup { delete: false, compact: true },
+        ..LogConfig::default()
+    }
+}
+
+fn create_topic(connection: &mut Connection) {
+    let settings = [
+        ("cleanup.policy", "compact"),
+        ("segment.bytes", "4000"),
+        ("index.interval.bytes", "200"),
+        ("delete.retention.ms", "0"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+    ];
+    let setting = |(name, value)| {
+        CreatableTopicConfig::default()
+            .with_name(StrBytes::from_static_str(name))
+            .with_value(Some(StrBytes::from_static_str(value)))
+    };
+    let topic = CreatableTopic::default()
+        .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
+        .with_num_partitions(1)
+        .with_replication_factor(1)
+        .with_configs(settings.into_iter().map(setting).collect());
+    let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
+    let answer = connection.request(5, &request);
+    assert_eq!(answer.topics[0].error_code, 0, "{:?}", answer.topics[0].error_message);
+}
+
+/// Sends one batch, again and again while the broker does not lead the topic yet.
+fn produce(connection: &mut Connection, batch: &Bytes, transactional: bool) {
+    const NOT_YET: [i16; 2] = [3, 6];
+    let partition = PartitionProduceData::default().with_index(0).with_records(Some(batch.clone()));
+    let topic = TopicProduceData::default()
+        .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
+        .with_partition_data(vec![partition]);
+    let id = transactional.then(|| StrBytes::from_static_str("tx").into());
+    let request = ProduceRequest::default()
+        .with_transactional_id(id)
+        .with_acks(-1)
+        .with_timeout_ms(30_000)
+        .with_topic_data(vec![topic]);
+    loop {
+        let answer = connection.request(9, &request);
+        match answer.responses[0].partition_responses[0].error_code {
+            0 => return,
+            error if NOT_YET.contains(&error) => std::thread::park_timeout(Duration::from_millis(20)),
+            error => panic!("error {error}"),
+        }
+    }
+}
+
+fn end_transaction(connection: &mut Connection, producer: i64, commit: bool) {
+    let topic = WritableTxnMarkerTopic::default()
+        .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
+        .with_partition_indexes(vec![0]);
+    let marker = WritableTxnMarker::default()
+        .with_producer_id(ProducerId(producer))
+        .with_producer_epoch(0)
+        .with_transaction_result(commit)
+        .with_coordinator_epoch(0)
+        .with_topics(vec![topic]);
+    let answer = connection.request(1, &WriteTxnMarkersRequest::default().with_markers(vec![marker]));
+    assert_eq!(answer.markers[0].topics[0].partitions[0].error_code, 0);
+}
+
+/// Numbers that look random and are the same every time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// What the producers have come to.
+struct Writing {
+    dice: Dice,
+    sequences: BTreeMap<i64, i32>,
+    base: i64,
+}
+
+impl Writing {
+    fn batch(&mut self, producer: Option<i64>, transactional: bool) -> Bytes {
+        let codecs = [
+            TargetCompression::Uncompressed,
+            TargetCompression::Uncompressed,
+            TargetCompression::Gzip { level: 6 },
+            TargetCompression::Snappy,
+            TargetCompression::Lz4 { level: 9 },
+            TargetCompression::Zstd { level: 3 },
+        ];
+        let count = 1 + self.dice.roll(6);
+        let producer = producer.map_or(BatchProducer::NONE, |id| {
+            let sequence = self.sequences.entry(id).or_default();
+            let base_sequence = *sequence;
+            *sequence += count as i32;
+            BatchProducer { id: storage::types::ProducerId(id), epoch: 0, base_sequence }
+        });
+        let compression = codecs[self.dice.roll(codecs.len() as u64) as usize];
+        let options = BatchOptions {
+            compression,
+            producer,
+            is_transactional: transactional,
+            ..BatchOptions::default()
+        };
+        let mut builder = BatchBuilder::new(options).expect("a builder");
+        for _ in 0..count {
+            self.base += 1;
+            let key = format!("key {}", self.dice.roll(40));
+            let value = "v".repeat(self.dice.roll(60) as usize);
+            let value = (self.dice.roll(6) > 0).then_some(value.as_bytes());
+            let timestamp = TimestampMs(self.base - self.dice.roll(50) as i64);
+            builder.append(timestamp, Some(key.as_bytes()), value, &[]).expect("appended");
+        }
+        builder.build().expect("built")
+    }
+
+    /// Plain, idempotent and transactional batches; every fourth transaction or so is aborted.
+    fn write(&mut self, connection: &mut Connection, rounds: usize) {
+        for _ in 0..rounds {
+            match self.dice.roll(4) {
+                0 => {
+                    let producer = 5000 + self.dice.roll(6) as i64;
+                    let batch = self.batch(Some(producer), false);
+                    produce(connection, &batch, false);
+                }
+                1 => {
+                    let producer = 6000 + self.dice.roll(8) as i64;
+                    for _ in 0..1 + self.dice.roll(2) {
+                        let batch = self.batch(Some(producer), true);
+                        produce(connection, &batch, true);
+                    }
+                    let commit = self.dice.roll(4) > 0;
+                    end_transaction(connection, producer, commit);
+                }
+                _ => {
+                    let batch = self.batch(None, false);
+                    produce(connection, &batch, false);
+                }
+            }
+        }
+    }
+}
+
+/// Turns Apache's cleaner on or off for the next start.
+fn set_cleaner(broker: &Broker, on: bool) {
+    let text = fs::read_to_string(broker.properties()).expect("read");
+    let lines = text.lines().filter(|line| !line.starts_with("log.cleaner.enable="));
+    let mut text: String = lines.map(|line| format!("{line}\n")).collect();
+    text.push_str(&format!("log.cleaner.enable={on}\n"));
+    fs::write(broker.properties(), text).expect("written");
+}
+
+fn checkpoint(directory: &Path) -> Option<Offset> {
+    let all = OffsetCheckpoint::Cleaner.read(&OsDisk, directory).unwrap_or_default();
+    all.get(&TopicPartition::new(TOPIC, 0)).copied()
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("created");
+    for entry in fs::read_dir(from).expect("listed") {
+        let path = entry.expect("an entry").path();
+        fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("copied");
+    }
+}
+
+fn clean(folder: &Path, cleaned: Option<Offset>) -> Offset {
+    let options = LogOptions {
+        folder: folder.to_path_buf(),
+        partition: TopicPartition::new(TOPIC, 0),
+        config: Arc::new(config()),
+        recovery_point: Offset::ZERO,
+        log_start: Offset::ZERO,
+        last_stop: LastStop::Clean,
+        topic_id: None,
+        producers: ProducerSettings { verify_transactions: false, ..ProducerSettings::default() },
+        now: TimestampMs(now_ms()),
+    };
+    let mut log = Log::open(&Store::new(Arc::new(OsDisk)), options).expect("opened");
+    log.set_high_watermark(log.end());
+    log.set_cleaned(cleaned);
+    let log = Mutex::new(log);
+    let mut cleaner = Cleaner::new(CleanerSettings { map_bytes: 1 << 20, load_factor: 0.9 }).expect("room");
+    let now = TimestampMs(now_ms());
+    let cleanable = log.with(|log| log.cleanable(now)).expect("judged").expect("dirty");
+    assert!(cleanable.is_due(&config()));
+    let outcome = cleaner.clean(&log, &cleanable, now, &mut |_| ControlFlow::Continue(()));
+    let Outcome::Cleaned(summary) = outcome.expect("cleaned") else { panic!("nobody interrupted it") };
+    log.with(|log| log.remove_due(TimestampMs(i64::MAX)).expect("removed"));
+    log.with(|log| log.close().expect("closed"));
+    summary.upto
+}
+
+/// Every batch by segment: the header without what depends on the time of cleaning, and the records.
+fn batches(folder: &Path) -> BTreeMap<String, Vec<(String, Vec<Record>)>> {
+    let mut segments = BTreeMap::new();
+    for entry in fs::read_dir(folder).expect("listed") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        if !name.ends_with(".log") {
+            continue;
+        }
+        let content = Bytes::from(fs::read(&path).expect("read"));
+        let mut found = Vec::new();
+        for located in headers(&content) {
+            let located = located.expect("a batch");
+            let entry = content.slice(located.position..located.position + located.size);
+            located.batch.check_crc(&entry).expect("a good checksum");
+            let BatchView::V2(mut header) = located.batch else { panic!("magic 2") };
+            let records: Vec<Record> =
+                records(&entry).expect("records").map(|record| record.expect("a record")).collect();
+            if header.delete_horizon().is_some() {
+                // The horizon, and the timestamps that count from it, are set by the clock.
+                (header.base_timestamp, header.length, header.crc) = (TimestampMs::NONE, 0, 0);
+            }
+            if header.attributes.is_compressed() {
+                // Zlib, lz4 and zstd come in many versions; what they hold is compared.
+                (header.length, header.crc) = (0, 0);
+            }
+            found.push((format!("{header:?}"), records));
+        }
+        segments.insert(name, found);
+    }
+    segments
+}
+
+fn transaction_indexes(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let paths = fs::read_dir(folder).expect("listed").map(|entry| entry.expect("an entry").path());
+    let indexes = paths.filter(|path| path.extension().is_some_and(|extension| extension == "txnindex"));
+    indexes
+        .map(|path| {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            (name, fs::read(path).expect("read"))
+        })
+        .filter(|(_, content)| !content.is_empty())
+        .collect()
+}
+
+fn assert_nothing_is_wrong(folder: &Path) {
+    let wanted = [".log", ".index", ".timeindex", ".txnindex"];
+    let paths = fs::read_dir(folder).expect("listed").map(|entry| entry.expect("an entry").path());
+    let mut names: Vec<String> = paths.map(|path| path.display().to_string()).collect();
+    names.retain(|name| wanted.iter().any(|suffix| name.ends_with(suffix)));
+    names.sort();
+    let arguments = ["--deep-iteration", "--files", &names.join(",")];
+    let output = stock::tool("3.9.1", "kafka-dump-log", &arguments, "").success();
+    for complaint in ["isvalid: false", "Mismatches", "out of order", "invalid bytes", "Could not"] {
+        assert!(!output.contains(complaint), "{complaint}\n{output}");
+    }
+}
+
+#[test]
+fn what_stays_of_a_log_is_what_apaches_cleaner_leaves() {
+    let mut broker = Broker::start_with(
+        Kind::Apache,
+        &[
+            ("transaction.partition.verification.enable", "false"),
+            ("log.cleaner.enable", "false"),
+            ("log.cleaner.backoff.ms", "100"),
+            ("log.initial.task.delay.ms", "3600000"),
+        ],
+    );
+    create_topic(&mut broker.connect());
+    let mut writing = Writing { dice: Dice(39), sequences: BTreeMap::new(), base: now_ms() - 3_600_000 };
+    let directory = broker.log_dir();
+    let apaches = directory.join(format!("{TOPIC}-0"));
+    // The first pass sets delete horizons, the second finds them passed, the third meets markers without transactions.
+    for pass in 0..3 {
+        writing.write(&mut broker.connect(), 150);
+        broker.stop();
+        let cleaned = checkpoint(&directory);
+        let folder = tempfile::tempdir().expect("a folder");
+        let ours = folder.path().join(format!("{TOPIC}-0"));
+        copy_folder(&apaches, &ours);
+        let before = batches(&ours);
+
+        let upto = clean(&ours, cleaned);
+
+        set_cleaner(&broker, true);
+        broker.restart();
+        let deadline = Instant::now() + PATIENCE;
+        while checkpoint(&directory) == cleaned {
+            assert!(Instant::now() < deadline, "Apache's cleaner did nothing\n{}", broker.log());
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        broker.stop();
+        assert_eq!(checkpoint(&directory), Some(upto), "pass {pass}");
+        let (theirs, found) = (batches(&apaches), batches(&ours));
+        assert_eq!(found.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>(), "pass {pass}");
+        for (name, segment) in &theirs {
+            assert_eq!(&found[name], segment, "{name} in pass {pass}");
+        }
+        assert!(theirs.values().flatten().count() < before.values().flatten().count());
+        assert_eq!(transaction_indexes(&ours), transaction_indexes(&apaches), "pass {pass}");
+        assert_nothing_is_wrong(&ours);
+
+        set_cleaner(&broker, false);
+        broker.restart();
+    }
+}
