@@ -81,7 +81,12 @@ fn others_notice_nothing() {
 
 #[track_caller]
 fn memory_is_bounded() {
-    let resident = BROKER.resident_bytes();
+    memory_of(&BROKER);
+}
+
+#[track_caller]
+fn memory_of(broker: &Broker) {
+    let resident = broker.resident_bytes();
     // Apache's heap says nothing about what a request reserved.
     assert!(
         kind() == Kind::Apache || resident < RESIDENT_BYTES_MAX,
@@ -319,8 +324,10 @@ fn gzip_bomb(size: usize) -> Vec<u8> {
 
 #[test]
 fn decompression_bombs_are_read_as_a_stream() {
-    create_topic(&BROKER, "bombs", &[]);
-    create_topic(&BROKER, "recompressed-bombs", &[("compression.type", "lz4")]);
+    // On its own broker: what the other attacks of this file hold at the same moment is not the bombs' doing.
+    let broker = Broker::start();
+    create_topic(&broker, "bombs", &[]);
+    create_topic(&broker, "recompressed-bombs", &[("compression.type", "lz4")]);
     // Past 100 MiB a record is too large for us, see docs/decisions/record-batches.md; Kafka's only limit is its heap.
     let huge = if kind() == Kind::Apache { 0 } else { 10 };
     for (name, attributes, payload, expected) in [
@@ -331,18 +338,19 @@ fn decompression_bombs_are_read_as_a_stream() {
     ] {
         let batch = Batch { attributes, payload: Some(payload), ..Batch::of(&["stands for the bomb"]) };
         let records = batch.encode();
-        let error = produce(&mut BROKER.connect(), "bombs", records.clone());
+        let error = produce(&mut broker.connect(), "bombs", records.clone());
         let too_large = records.len() > 1_048_588;
         assert_eq!(error, if too_large { 10 } else { expected }, "{name}, {} bytes", records.len());
-        memory_is_bounded();
+        memory_of(&broker);
         if kind() == Kind::Ours {
             // Written anew in another codec, it is still small or refused; Apache unfolds it in its heap.
-            let error = produce(&mut BROKER.connect(), "recompressed-bombs", records);
+            let error = produce(&mut broker.connect(), "recompressed-bombs", records);
             assert!(matches!(error, 0 | 10), "{name} written anew: {error}");
-            memory_is_bounded();
+            memory_of(&broker);
         }
     }
-    others_notice_nothing();
+    create_topic(&broker, "bystander", &[]);
+    assert_eq!(produce(&mut broker.connect(), "bystander", Batch::of(&["still here"]).encode()), 0);
 }
 
 #[test]
