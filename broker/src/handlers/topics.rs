@@ -1,7 +1,6 @@
 //! What Kafka knows of a topic by its name alone.
 
-/// Longest name. Unit: bytes (all of them ASCII).
-const NAME_SIZE_MAX: usize = 249;
+pub(crate) use crate::cluster::admin::name_fault;
 
 /// Topics of the brokers themselves, marked so in metadata and closed to ordinary producers.
 pub(crate) fn is_internal(topic: &str) -> bool {
@@ -11,24 +10,6 @@ pub(crate) fn is_internal(topic: &str) -> bool {
 /// Whether a topic may be called so.
 pub(crate) fn is_valid_name(topic: &str) -> bool {
     name_fault(topic).is_none()
-}
-
-/// Why a topic may not be called so, in Kafka's words.
-pub(crate) fn name_fault(topic: &str) -> Option<String> {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    // Kafka counts UTF-16 units here.
-    let length = topic.encode_utf16().count();
-    match topic {
-        "" => Some("the empty string is not allowed".to_owned()),
-        "." | ".." => Some(format!("'{topic}' is not allowed")),
-        _ if length > NAME_SIZE_MAX => {
-            Some(format!("the length of '{topic}' is longer than the max allowed length {NAME_SIZE_MAX}"))
-        }
-        _ if !topic.bytes().all(legal) => Some(format!(
-            "'{topic}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
-        )),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

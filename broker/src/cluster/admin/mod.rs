@@ -18,6 +18,7 @@ use zookeeper_client as zk;
 
 pub(crate) use create::{CreatedTopic, NewTopic};
 pub(crate) use grow::MorePartitions;
+pub(crate) use names::name_fault;
 use names::{collide, has_collision_characters, invalid_topic_name};
 
 use super::client::ZooKeeper;

@@ -3,22 +3,27 @@
 /// Unit: characters.
 const LENGTH_MAX: usize = 249;
 
-/// Why the name is refused, in Kafka's words; `None` where it is fine.
+/// Why the name is refused, in the words of Kafka's answer; `None` where it is fine.
 pub(crate) fn invalid_topic_name(name: &str) -> Option<String> {
-    let reason = match name {
-        "" => "the empty string is not allowed".to_owned(),
-        "." | ".." => format!("'{name}' is not allowed"),
+    name_fault(name).map(|fault| format!("Topic name is invalid: {fault}"))
+}
+
+/// What is wrong with the name, in Kafka's words; `None` where it is fine.
+pub(crate) fn name_fault(name: &str) -> Option<String> {
+    match name {
+        "" => Some("the empty string is not allowed".to_owned()),
+        "." | ".." => Some(format!("'{name}' is not allowed")),
+        // Kafka counts UTF-16 units here.
         _ if name.encode_utf16().count() > LENGTH_MAX => {
-            format!("the length of '{name}' is longer than the max allowed length {LENGTH_MAX}")
+            Some(format!("the length of '{name}' is longer than the max allowed length {LENGTH_MAX}"))
         }
         _ if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) => {
-            format!(
+            Some(format!(
                 "'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
-            )
+            ))
         }
-        _ => return None,
-    };
-    Some(format!("Topic name is invalid: {reason}"))
+        _ => None,
+    }
 }
 
 /// Metric names make no difference between `.` and `_`.
