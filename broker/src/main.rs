@@ -17,6 +17,12 @@ mod machines;
 mod net;
 #[allow(dead_code, reason = "a follower knows its leader before it can fetch from it")]
 mod partition;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the links of the controller and the fetchers of followers are about to call"
+)]
+mod peers;
 mod producer_ids;
 mod reconfiguration;
 mod server;
