@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{
     LeaderAndIsrRequest, LeaderAndIsrResponse, StopReplicaRequest, StopReplicaResponse,
     UpdateMetadataRequest, UpdateMetadataResponse,
@@ -32,7 +33,7 @@ pub(crate) struct House {
     /// As this broker started. What may change while it runs is in `live`.
     pub(crate) config: Arc<BrokerConfig>,
     pub(crate) live: LiveConfig,
-    pub(crate) metadata: MetadataCache,
+    pub(crate) metadata: Arc<MetadataCache>,
     pub(crate) partitions: Arc<Partitions>,
     pub(crate) fetch_sessions: FetchSessions,
     pub(crate) groups: GroupRoom<PartitionJournal>,
@@ -56,7 +57,7 @@ impl House {
             me,
             cluster_id: cluster_id.into(),
             live,
-            metadata: MetadataCache::default(),
+            metadata: Arc::default(),
             partitions,
             fetch_sessions: FetchSessions::new(config.fetch.session_slots),
             groups: GroupRoom::new(&config.groups),
@@ -106,7 +107,14 @@ impl House {
     }
 
     pub(crate) async fn update_metadata(&self, request: UpdateMetadataRequest) -> UpdateMetadataResponse {
-        let deleted = self.metadata.update(&request);
+        let (partitions, metadata) = (Arc::clone(&self.partitions), Arc::clone(&self.metadata));
+        let updating =
+            move || partitions.under_controller(request.controller_epoch, || metadata.update(&request));
+        let done = spawn_blocking(updating).await;
+        let Some(deleted) = done.expect("the metadata is updated without panicking") else {
+            return UpdateMetadataResponse::default()
+                .with_error_code(ResponseError::StaleControllerEpoch.code());
+        };
         if !deleted.is_empty() {
             self.groups.forget(&deleted).await;
         }

@@ -17,11 +17,7 @@ mod machines;
 mod net;
 #[allow(dead_code, reason = "a follower knows its leader before it can fetch from it")]
 mod partition;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the links of the controller and the fetchers of followers are about to call"
-)]
+#[allow(dead_code, reason = "fetchers of followers, and requests to the controller, are about to call")]
 mod peers;
 mod producer_ids;
 mod reconfiguration;

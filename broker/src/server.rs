@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use coordinator::cluster::{Endpoint, SecurityProtocol};
 use coordinator::znodes::SessionId;
@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use crate::clock;
 use crate::cluster::client::{ConnectError, ZooKeeper};
 use crate::cluster::config_changes::{self, Bookmark};
-use crate::cluster::controller::{self, ControllerHandle, ControllerSettings};
+use crate::cluster::controller::{self, ControllerHandle, ControllerSettings, LinkSettings};
 use crate::cluster::entities::{self, ConfigsError};
 use crate::cluster::identity::{self, IdentityError};
 use crate::cluster::registration::{self, FormerSessions, RegistrationError};
@@ -30,11 +30,17 @@ use crate::housekeeping;
 use crate::net::front::{BindError, Front};
 use crate::partition::Partitions;
 use crate::partition::registry::{LogSettings, TopicConfigs, producer_settings};
+use crate::peers::PeerSettings;
 use crate::reconfiguration::{self, LiveConfig};
 use crate::zookeeper::{EmbeddedServer, Settings as EmbeddedSettings, StartError};
 
 /// `/feature` of inter.broker.protocol.version 2.7 and above: version 2, status enabled.
 const FEATURES_ON: (i32, bool) = (2, true);
+
+/// Largest answer of a broker to its controller, and of the controller to a broker. Unit: bytes.
+const CONTROL_RESPONSE_MAX: usize = 100 << 20;
+/// Pause of the controller after a broker could not be reached (`RequestSendThread.backoff`).
+const CONTROLLER_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Why the broker could not start.
 #[derive(Debug, thiserror::Error)]
@@ -171,7 +177,7 @@ impl Broker {
             registration::register(zookeeper, &broker, coordination, former_max, clock::wall()).await?;
         house.set_broker_epoch(epoch);
         let mut housekeeping = housekeeping::start(&partitions, &config.logs);
-        let settings = controller_settings(config);
+        let settings = controller_settings(config, me);
         // The candidate ends with the client of ZooKeeper.
         let (controller, _) = controller::stand(Arc::clone(zookeeper), settings, broker, Arc::clone(&house));
         let changes = config_changes::follow(Arc::clone(zookeeper), bookmark);
@@ -192,7 +198,7 @@ impl Broker {
     }
 }
 
-fn controller_settings(config: &BrokerConfig) -> ControllerSettings {
+fn controller_settings(config: &BrokerConfig, me: BrokerId) -> ControllerSettings {
     ControllerSettings {
         plan: coordinator::cluster::Settings {
             topic_ids: true,
@@ -205,6 +211,22 @@ fn controller_settings(config: &BrokerConfig) -> ControllerSettings {
         feature: FEATURES_ON,
         balance_interval: config.controller.balance_interval,
         in_flight_max: config.controller.in_flight_max,
+        links: link_settings(config, me),
+    }
+}
+
+/// As Apache's `RequestSendThread` connects.
+fn link_settings(config: &BrokerConfig, me: BrokerId) -> LinkSettings {
+    let between = &config.between_brokers;
+    LinkSettings {
+        peer: PeerSettings {
+            client_id: me.to_string().into(),
+            response_max: CONTROL_RESPONSE_MAX,
+            connect_timeout: between.connection_setup_timeout.min(between.controller_socket_timeout),
+            reconnect_backoff: CONTROLLER_BACKOFF,
+            receive_buffer: None,
+        },
+        request_timeout: between.request_timeout,
     }
 }
 

@@ -52,6 +52,7 @@ pub(crate) struct BrokerConfig {
     pub(crate) fetch: Fetch,
     pub(crate) groups: Groups,
     pub(crate) controller: Controller,
+    pub(crate) between_brokers: BetweenBrokers,
     pub(crate) transactions: Transactions,
     /// What to tell the operator at the start, each once.
     pub(crate) warnings: Vec<Warning>,
@@ -180,6 +181,17 @@ pub(crate) struct Controller {
     pub(crate) in_flight_max: usize,
 }
 
+/// How long brokers wait for each other.
+#[derive(Clone, Debug)]
+pub(crate) struct BetweenBrokers {
+    /// Default: 30 s.
+    pub(crate) request_timeout: Duration,
+    /// Default: 10 s.
+    pub(crate) connection_setup_timeout: Duration,
+    /// Default: 30 s.
+    pub(crate) controller_socket_timeout: Duration,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Transactions {
     /// The longest timeout a producer may ask for. Default: 15 min.
@@ -247,6 +259,7 @@ impl BrokerConfig {
             },
             groups: groups(&settings),
             controller: controller(&settings),
+            between_brokers: between_brokers(&settings),
             transactions: Transactions { timeout_max: settings.millis("transaction.max.timeout.ms") },
             warnings: checks::warnings(&settings),
             settings,
@@ -396,6 +409,14 @@ fn controller(settings: &Settings) -> Controller {
         imbalance_percent: u32::try_from(settings.int("leader.imbalance.per.broker.percentage")).unwrap_or(0),
         balance_interval: balance.then(|| Duration::from_secs(seconds as u64)),
         in_flight_max: settings.size("zookeeper.max.in.flight.requests").max(1),
+    }
+}
+
+fn between_brokers(settings: &Settings) -> BetweenBrokers {
+    BetweenBrokers {
+        request_timeout: settings.millis("request.timeout.ms"),
+        connection_setup_timeout: settings.millis("socket.connection.setup.timeout.ms"),
+        controller_socket_timeout: settings.millis("controller.socket.timeout.ms"),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::config::topic::TopicConfig;
 
 pub(crate) use produce_error::ProduceError;
 pub(crate) use registry::Partitions;
-pub(crate) use roles::RoleChange;
+pub(crate) use roles::{RoleChange, refuse_all};
 use waiters::Waiters;
 pub(crate) use writing::{Acks, Appended};
 

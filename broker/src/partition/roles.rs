@@ -71,6 +71,18 @@ impl Partitions {
         (LeaderAndIsrResponse::default().with_topics(grouped).with_partition_errors(ungrouped), changes)
     }
 
+    /// Does `work` for a controller, unless a later one has spoken: then `None`. No other controller's word is heard
+    /// while it lasts.
+    pub(crate) fn under_controller<T>(&self, epoch: i32, work: impl FnOnce() -> T) -> Option<T> {
+        let mut newest = self.controller_epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        if epoch < *newest {
+            warn!(epoch, newest = *newest, "ignoring a controller that was replaced");
+            return None;
+        }
+        *newest = epoch;
+        Some(work())
+    }
+
     /// Topics in `request` that get a first log here, or a further one.
     pub(crate) fn topics_to_come(&self, request: &LeaderAndIsrRequest) -> BTreeSet<String> {
         let is_new = |topic: &str, state: &LeaderAndIsrPartitionState| {
@@ -232,7 +244,8 @@ fn standing(state: &LeaderAndIsrPartitionState) -> Standing {
     }
 }
 
-fn refuse_all(request: &LeaderAndIsrRequest, error: ResponseError) -> LeaderAndIsrResponse {
+/// The answer to a request that is refused as a whole.
+pub(crate) fn refuse_all(request: &LeaderAndIsrRequest, error: ResponseError) -> LeaderAndIsrResponse {
     let one = |partition: i32| {
         LeaderAndIsrPartitionError::default().with_partition_index(partition).with_error_code(error.code())
     };

@@ -6,6 +6,8 @@
 
 mod connection;
 mod peer;
+#[cfg(test)]
+pub(crate) mod scripted;
 pub(crate) mod versions;
 
 use std::fmt;

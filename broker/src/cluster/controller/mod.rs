@@ -28,6 +28,7 @@ use super::registration::{OnlyTimeEndsSessions, register};
 use super::znodes::{
     BrokerInfo, ControllerInfo, ProducerIdBlock, controller_epoch, encode_controller_epoch, paths,
 };
+pub(crate) use links::LinkSettings;
 use term::Term;
 
 /// Questions that wait for the controller. Those who ask wait for room.
@@ -49,6 +50,7 @@ pub(crate) struct ControllerSettings {
     pub(crate) balance_interval: Option<Duration>,
     /// `zookeeper.max.in.flight.requests`. Range: 1 and above.
     pub(crate) in_flight_max: usize,
+    pub(crate) links: LinkSettings,
 }
 
 /// The broker's own replicas: what a controller tells it. In-process, like the requests of any other controller.

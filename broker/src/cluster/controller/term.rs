@@ -50,7 +50,7 @@ impl Term {
         let reading = ledger.load().await?;
         let head =
             Letterhead { controller: own, controller_epoch: epoch, listener: Arc::clone(&settings.listener) };
-        let (links, answers) = Links::open(head, replicas);
+        let (links, answers) = Links::open(head, settings.links.clone(), replicas);
         let (topics, partitions) = (reading.loaded.topics.len(), reading.loaded.leaderships.len());
         let (plan, step) = Controller::start(epoch, settings.plan.clone(), reading.loaded);
         let (watches, signals) = Watches::begin(Arc::clone(&ledger.zookeeper));
@@ -129,8 +129,10 @@ impl Term {
             for note in step.notes {
                 warn!("controller: {note}");
             }
+            let registered = self.plan.image().brokers();
+            self.links.keep(registered);
             for request in step.requests {
-                self.links.send(request);
+                self.links.send(request, registered);
             }
             for (ticket, reply) in step.replies {
                 if let Some(asker) = self.asking.remove(&ticket) {

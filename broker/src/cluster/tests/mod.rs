@@ -22,10 +22,11 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::client::{Lifetime, ZooKeeper};
-use super::controller::{ControllerHandle, ControllerSettings, ReplicaSide, stand};
+use super::controller::{ControllerHandle, ControllerSettings, LinkSettings, ReplicaSide, stand};
 use super::metadata::MetadataCache;
 use super::registration::{OnlyTimeEndsSessions, make_persistent_paths, register};
 use super::znodes::{BrokerInfo, paths};
+use crate::peers::PeerSettings;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -113,6 +114,7 @@ impl Member {
             feature: (2, true),
             balance_interval: None,
             in_flight_max: 10,
+            links: links(id),
         };
         let (controller, _) = stand(Arc::clone(&zookeeper), settings, broker, Arc::clone(&replicas));
         Member { zookeeper, replicas, controller }
@@ -176,6 +178,17 @@ impl Member {
         );
         self.create(&paths::topic(name), &data).await;
     }
+}
+
+fn links(id: i32) -> LinkSettings {
+    let peer = PeerSettings {
+        client_id: id.to_string().into(),
+        response_max: 1 << 20,
+        connect_timeout: PATIENCE,
+        reconnect_backoff: Duration::from_millis(10),
+        receive_buffer: None,
+    };
+    LinkSettings { peer, request_timeout: PATIENCE }
 }
 
 fn info(id: i32) -> BrokerInfo {

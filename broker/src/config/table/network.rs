@@ -31,7 +31,7 @@ pub(super) const KEYS: &[Key] = keys! {
         "Largest request accepted, in bytes; a longer one closes the connection.";
     "socket.listen.backlog.size": Int = Some("50"), AtLeast(1.0), Medium, ReadOnly => Honoured,
         "Connections that may wait to be accepted; the system's own limit holds too.";
-    "socket.connection.setup.timeout.ms": Long = Some("10000"), Any, Medium, ReadOnly => NoEffect(REPLICATION),
+    "socket.connection.setup.timeout.ms": Long = Some("10000"), Any, Medium, ReadOnly => Honoured,
         "First patience for a connection to another broker, in ms.";
     "socket.connection.setup.timeout.max.ms": Long = Some("30000"), Any, Medium, ReadOnly => NoEffect(REPLICATION),
         "Longest patience for a connection to another broker, in ms.";

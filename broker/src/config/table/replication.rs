@@ -26,7 +26,7 @@ pub(super) const KEYS: &[Key] = keys! {
         "How often the balance of leaders is looked at, in seconds.";
     "leader.imbalance.per.broker.percentage": Int = Some("10"), Any, High, ReadOnly => Honoured,
         "Share of leaders away from their preferred replica that is tolerated, in percent.";
-    "controller.socket.timeout.ms": Int = Some("30000"), Any, Medium, ReadOnly => NoEffect(REPLICATION),
+    "controller.socket.timeout.ms": Int = Some("30000"), Any, Medium, ReadOnly => Honoured,
         "How long the controller's requests wait for an answer, in ms.";
     "num.replica.fetchers": Int = Some("1"), Any, High, ClusterWide => NoEffect(REPLICATION),
         "Fetchers for each broker that replicas are copied from.";

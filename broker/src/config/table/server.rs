@@ -22,7 +22,7 @@ pub(super) const KEYS: &[Key] = keys! {
         "Threads that carry out requests.";
     "message.max.bytes": Int = Some("1048588"), AtLeast(0.0), High, ClusterWide => Honoured,
         "Largest record batch accepted, in bytes, after compression. Topics may override it with max.message.bytes.";
-    "request.timeout.ms": Int = Some("30000"), Any, High, ReadOnly => NoEffect(REPLICATION),
+    "request.timeout.ms": Int = Some("30000"), Any, High, ReadOnly => Honoured,
         "How long requests to other brokers wait for an answer, in ms.";
     "auto.create.topics.enable": Boolean = Some("true"), Any, High, ReadOnly => Honoured,
         "Whether asking for a topic that does not exist creates it.";

@@ -1,19 +1,16 @@
 //! A peer against a broker of the test that answers well, late, wrongly or not at all.
 
-use std::io;
-
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{
-    ApiKey, ControlledShutdownRequest, ControlledShutdownResponse, FetchRequest, FetchResponse,
-    RequestHeader, ResponseHeader,
+    ApiKey, ControlledShutdownRequest, ControlledShutdownResponse, FetchRequest, FetchResponse, RequestHeader,
 };
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::net::frames::FrameError;
+use crate::peers::scripted::{accept, hear, listen, reply, say};
 use crate::peers::versions;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,46 +27,13 @@ fn settings() -> PeerSettings {
 
 /// A broker of the test, and a peer that calls it.
 async fn pair(settings: PeerSettings) -> (TcpListener, Peer) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let port = listener.local_addr().expect("bound").port();
-    (listener, Peer::new(Address { host: "127.0.0.1".into(), port }, settings))
-}
-
-async fn accept(listener: &TcpListener) -> TcpStream {
-    listener.accept().await.expect("a connection").0
-}
-
-/// Reads one request; its header and body.
-async fn hear(stream: &mut TcpStream) -> (RequestHeader, Bytes) {
-    let size = stream.read_i32().await.expect("a length");
-    let mut frame = vec![0; usize::try_from(size).expect("a size")];
-    stream.read_exact(&mut frame).await.expect("a request");
-    let mut frame = Bytes::from(frame);
-    let key = ApiKey::try_from(i16::from_be_bytes([frame[0], frame[1]])).expect("an api");
-    let version = i16::from_be_bytes([frame[2], frame[3]]);
-    let header = RequestHeader::decode(&mut frame, key.request_header_version(version)).expect("a header");
-    (header, frame)
-}
-
-async fn say<R: Encodable + HeaderVersion>(
-    stream: &mut TcpStream,
-    response: &R,
-    version: i16,
-    correlation_id: i32,
-) -> io::Result<()> {
-    let mut message = BytesMut::new();
-    let header = ResponseHeader::default().with_correlation_id(correlation_id);
-    header.encode(&mut message, R::header_version(version)).expect("a header");
-    response.encode(&mut message, version).expect("a response");
-    stream.write_i32(i32::try_from(message.len()).expect("a size")).await?;
-    stream.write_all(&message).await
+    let (listener, address) = listen().await;
+    (listener, Peer::new(address, settings))
 }
 
 async fn answer_one(stream: &mut TcpStream, code: i16) -> RequestHeader {
     let (header, _) = hear(stream).await;
-    let response = ControlledShutdownResponse::default().with_error_code(code);
-    let done = say(stream, &response, header.request_api_version, header.correlation_id).await;
-    done.expect("the peer listens");
+    reply(stream, &header, &ControlledShutdownResponse::default().with_error_code(code)).await;
     header
 }
 
