@@ -57,7 +57,7 @@ impl House {
             me,
             cluster_id: cluster_id.into(),
             live,
-            metadata: Arc::default(),
+            metadata: Arc::clone(&partitions.around().metadata),
             partitions,
             fetch_sessions: FetchSessions::new(config.fetch.session_slots),
             groups: GroupRoom::new(&config.groups),

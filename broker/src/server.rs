@@ -20,6 +20,7 @@ use crate::cluster::config_changes::{self, Bookmark};
 use crate::cluster::controller::{self, ControllerHandle, ControllerSettings, LinkSettings};
 use crate::cluster::entities::{self, ConfigsError};
 use crate::cluster::identity::{self, IdentityError};
+use crate::cluster::metadata::MetadataCache;
 use crate::cluster::registration::{self, FormerSessions, RegistrationError};
 use crate::cluster::znodes::BrokerInfo;
 use crate::config::BrokerConfig;
@@ -30,6 +31,7 @@ use crate::housekeeping;
 use crate::net::front::{BindError, Front};
 use crate::partition::Partitions;
 use crate::partition::registry::{LogSettings, TopicConfigs, producer_settings};
+use crate::partition::surroundings::Surroundings;
 use crate::peers::PeerSettings;
 use crate::reconfiguration::{self, LiveConfig};
 use crate::zookeeper::{EmbeddedServer, Settings as EmbeddedSettings, StartError};
@@ -300,7 +302,12 @@ async fn open_partitions(
         recovery_threads: std::thread::available_parallelism().map_or(1, usize::from),
     };
     let store = Store::new(Arc::new(OsDisk));
-    let opening = move || Partitions::open(me, store, directories, topics, settings);
+    let around = Surroundings {
+        me,
+        metadata: Arc::new(MetadataCache::default()),
+        lag_max: config.replication.lag_max,
+    };
+    let opening = move || Partitions::open(around, store, directories, topics, settings);
     let opened = tokio::task::spawn_blocking(opening).await;
     Ok(opened.expect("logs are opened without panicking")?)
 }

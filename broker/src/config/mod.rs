@@ -15,6 +15,7 @@ pub(crate) mod listeners;
 pub(crate) mod listing;
 pub(crate) mod operations;
 pub(crate) mod properties;
+pub(crate) mod replication;
 mod rule;
 mod settings;
 pub(crate) mod table;
@@ -34,6 +35,7 @@ use findings::{Refusal, Warning};
 use layers::Layers;
 use listeners::{Listener, Ports, SecurityProtocol};
 use properties::{Properties, PropertiesError};
+use replication::Replication;
 use settings::Settings;
 use topic::TopicConfig;
 
@@ -54,6 +56,7 @@ pub(crate) struct BrokerConfig {
     pub(crate) controller: Controller,
     pub(crate) between_brokers: BetweenBrokers,
     pub(crate) transactions: Transactions,
+    pub(crate) replication: Replication,
     /// What to tell the operator at the start, each once.
     pub(crate) warnings: Vec<Warning>,
     settings: Settings,
@@ -261,6 +264,7 @@ impl BrokerConfig {
             controller: controller(&settings),
             between_brokers: between_brokers(&settings),
             transactions: Transactions { timeout_max: settings.millis("transaction.max.timeout.ms") },
+            replication: Replication::new(&settings),
             warnings: checks::warnings(&settings),
             settings,
             layers,

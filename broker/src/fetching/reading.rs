@@ -11,7 +11,7 @@ use storage::types::{BrokerId, Offset};
 use tokio::time::{Instant, timeout_at};
 
 use super::asked::Asked;
-use crate::partition::reading::{Isolation, Read, Seen};
+use crate::partition::reading::{Isolation, Read, Replica, Seen};
 use crate::partition::waiters::{Registration, Waiter};
 
 /// Up to this version a batch that does not fit is cut instead of left out, and nothing is returned in spite of a limit.
@@ -29,6 +29,8 @@ pub(crate) struct FetchParams {
     pub(crate) version: i16,
     /// Negative for consumers.
     pub(crate) replica: i32,
+    /// The life of the follower's broker; `-1` where the request does not tell.
+    pub(crate) replica_epoch: i64,
     pub(crate) read_committed: bool,
     /// Unit: bytes.
     pub(crate) min_bytes: usize,
@@ -128,7 +130,12 @@ impl Round {
                 last_fetched_epoch: wanted.last_fetched_epoch,
                 leader_only: params.leader_only(),
                 at_least_one: !hard_limit && round.bytes == 0,
-                follower: (params.is_follower() && visit == Visit::First).then_some(BrokerId(params.replica)),
+                follower: params.is_follower().then_some(Replica {
+                    id: BrokerId(params.replica),
+                    broker_epoch: params.replica_epoch,
+                    log_start: wanted.log_start,
+                    noted: visit == Visit::First,
+                }),
             };
             let mut seen = source.read(asked, &read);
             match &mut seen {
@@ -255,6 +262,7 @@ mod tests {
         FetchParams {
             version: 12,
             replica: -1,
+            replica_epoch: -1,
             read_committed: false,
             min_bytes,
             max_bytes,
@@ -364,8 +372,10 @@ mod tests {
         let shelf = Shelf::with(&[30]);
         let params = FetchParams { replica: 2, ..params(1, 100) };
         fetch(&shelf, &params, &asked(&[(30, 50)])).await;
-        let noted: Vec<_> = shelf.reads.lock().expect("reads").iter().map(|read| read.follower).collect();
-        assert_eq!(noted, [Some(BrokerId(2)), None]);
+        let reads = shelf.reads.lock().expect("reads");
+        let noted: Vec<_> =
+            reads.iter().filter_map(|read| read.follower).map(|one| (one.id, one.noted)).collect();
+        assert_eq!(noted, [(BrokerId(2), true), (BrokerId(2), false)]);
     }
 
     #[test]

@@ -34,9 +34,9 @@ pub(crate) async fn handle(house: &Arc<House>, context: &Context, request: Fetch
 }
 
 fn params(house: &House, version: i16, request: &FetchRequest) -> Result<FetchParams, ResponseError> {
-    let replica = match version {
-        REPLICA_STATE_SINCE.. => request.replica_state.replica_id,
-        _ => request.replica_id,
+    let (replica, replica_epoch) = match version {
+        REPLICA_STATE_SINCE.. => (request.replica_state.replica_id, request.replica_state.replica_epoch),
+        _ => (request.replica_id, -1),
     };
     let read_committed = match request.isolation_level {
         0 => false,
@@ -47,6 +47,7 @@ fn params(house: &House, version: i16, request: &FetchRequest) -> Result<FetchPa
     Ok(FetchParams {
         version,
         replica: replica.0,
+        replica_epoch,
         read_committed,
         min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
         max_bytes,

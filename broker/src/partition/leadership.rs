@@ -12,23 +12,25 @@ use crate::partition::{Inner, Partition, Role};
 impl Partition {
     /// This broker leads from now on; appends of the epoch start at the log's end.
     pub(crate) fn lead(&self, standing: Standing) -> Result<(), StorageError> {
-        let mut inner = self.lock();
-        let before = inner.log.high_watermark();
-        let epoch = standing.leader_epoch;
-        match &mut inner.role {
-            Role::Leader(leader) if leader.standing().leader_epoch == epoch => {
-                let high_watermark = leader.update(standing);
-                inner.log.set_high_watermark(high_watermark);
-            }
-            _ => {
-                let end = inner.log.end();
-                inner.log.assign_epoch(epoch, end)?;
-                let leader = Leader::new(self.me, standing, end, inner.log.high_watermark());
-                inner.log.set_high_watermark(leader.high_watermark());
+        let settings = self.around.leader_settings(&self.config());
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        let (before, end) = (inner.log.high_watermark(), inner.log.end());
+        inner.log.assign_epoch(standing.leader_epoch, end)?;
+        let high_watermark = match &mut inner.role {
+            Role::Leader(leader) => self.around.now(|moment| leader.update(standing, moment)),
+            Role::Follower { .. } | Role::Unassigned => {
+                let me = self.around.me;
+                let leader =
+                    self.around.now(|moment| Leader::new(me, standing, settings, end, before, moment));
+                let high_watermark = leader.high_watermark();
                 inner.role = Role::Leader(leader);
+                high_watermark
             }
-        }
-        self.publish(&inner, before);
+        };
+        inner.log.set_high_watermark(high_watermark);
+        self.publish(inner, before);
+        drop(guard);
         self.waiters.wake_all();
         Ok(())
     }

@@ -10,6 +10,7 @@ mod produce_error;
 pub(crate) mod reading;
 pub(crate) mod registry;
 mod roles;
+pub(crate) mod surroundings;
 mod upkeep;
 pub(crate) mod waiters;
 mod writing;
@@ -28,6 +29,7 @@ use crate::config::topic::TopicConfig;
 pub(crate) use produce_error::ProduceError;
 pub(crate) use registry::Partitions;
 pub(crate) use roles::{RoleChange, refuse_all};
+use surroundings::Surroundings;
 use waiters::Waiters;
 pub(crate) use writing::{Acks, Appended};
 
@@ -36,7 +38,7 @@ use writing::Progress;
 /// One replica of a partition.
 pub(crate) struct Partition {
     id: TopicPartition,
-    me: BrokerId,
+    around: Arc<Surroundings>,
     config: RwLock<Arc<TopicConfig>>,
     /// A std mutex: held for one append or one look-up, never across `.await`, never two at once.
     /// Log and role share it because an append and the watermark it moves must be one step.
@@ -66,12 +68,17 @@ enum Role {
 
 impl Partition {
     /// `high_watermark` is the last one written down; it is clipped to what the log holds.
-    fn new(me: BrokerId, config: Arc<TopicConfig>, mut log: Log, high_watermark: Offset) -> Partition {
+    fn new(
+        around: Arc<Surroundings>,
+        config: Arc<TopicConfig>,
+        mut log: Log,
+        high_watermark: Offset,
+    ) -> Partition {
         log.set_high_watermark(high_watermark.clamp(log.start(), log.end()));
         let high_watermark = log.high_watermark();
         Partition {
             id: log.partition().clone(),
-            me,
+            around,
             config: RwLock::new(config),
             inner: Mutex::new(Inner { log, role: Role::Unassigned, flushed_at: clock::wall() }),
             progress: watch::Sender::new(Progress { leading: None, high_watermark }),
@@ -99,7 +106,17 @@ impl Partition {
 
     /// The topic's configuration changed; appends and the next roll follow it.
     pub(crate) fn set_config(&self, config: Arc<TopicConfig>) {
-        self.lock().log.update_config(Arc::new(config.log.clone()));
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        inner.log.update_config(Arc::new(config.log.clone()));
+        if let Role::Leader(leader) = &mut inner.role {
+            let before = inner.log.high_watermark();
+            let settings = self.around.leader_settings(&config);
+            let high_watermark = self.around.now(|moment| leader.configure(settings, moment));
+            inner.log.set_high_watermark(high_watermark);
+            self.publish(inner, before);
+        }
+        drop(guard);
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 

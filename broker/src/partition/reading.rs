@@ -1,10 +1,10 @@
 //! Reads by consumers and followers, and the look-ups around them.
 
 use bytes::Bytes;
+use coordinator::replication::{Fetch, StaleFetch};
 use kafka_protocol::error::ResponseError;
 use storage::types::{BrokerId, LeaderEpoch, Offset, ProducerId};
 
-use crate::clock;
 use crate::errors::WireError;
 use crate::partition::{Inner, Partition, Role};
 
@@ -35,7 +35,19 @@ pub(crate) struct Read {
     /// Return the first batch even where it is larger than `max_bytes`.
     pub(crate) at_least_one: bool,
     /// The follower that reads; `None` for a consumer.
-    pub(crate) follower: Option<BrokerId>,
+    pub(crate) follower: Option<Replica>,
+}
+
+/// A follower, as it names itself in a fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Replica {
+    pub(crate) id: BrokerId,
+    /// The czxid of its registration; `-1` before Fetch 15.
+    pub(crate) broker_epoch: i64,
+    /// Where its log starts; `Offset::NONE` before Fetch 5.
+    pub(crate) log_start: Offset,
+    /// False where it is only looked for it again: it has not moved since.
+    pub(crate) noted: bool,
 }
 
 /// What a read saw.
@@ -62,7 +74,7 @@ impl Partition {
         let inner = self.lock();
         inner.check_epoch(read.current_leader_epoch, read.leader_only)?;
         if let Some(follower) = read.follower {
-            inner.check_follower(follower)?;
+            inner.check_follower(follower.id, read.current_leader_epoch)?;
         }
         let mut seen = inner.bounds();
         if let Some(diverging) = inner.diverging(read)? {
@@ -88,20 +100,30 @@ impl Partition {
             && slice.records.len() < read.max_bytes
             && slice.begin.segment < reader.end().segment;
         seen.records = slice.records;
-        if let Some(follower) = read.follower {
-            self.note_follower(follower, read.offset);
+        if let Some(follower) = read.follower.filter(|follower| follower.noted) {
+            self.note_follower(&Fetch {
+                follower: follower.id,
+                broker_epoch: follower.broker_epoch,
+                offset: read.offset,
+                log_start: follower.log_start,
+                leader_end: seen.log_end,
+            })?;
         }
         Ok(seen)
     }
 
-    /// A follower has everything before `offset`. The answer to this very fetch still has the watermark from before.
-    fn note_follower(&self, follower: BrokerId, offset: Offset) {
-        let mut inner = self.lock();
+    /// A follower has everything before the offset it asks for. The answer to this very fetch still has the watermark
+    /// from before.
+    fn note_follower(&self, fetch: &Fetch) -> Result<(), ResponseError> {
+        let mut guard = self.lock();
+        let inner = &mut *guard;
         let before = inner.log.high_watermark();
-        let Role::Leader(leader) = &mut inner.role else { return };
-        let high_watermark = leader.on_follower_fetch(follower, offset, clock::now().mono);
-        inner.log.set_high_watermark(high_watermark);
-        self.publish(&inner, before);
+        let Role::Leader(leader) = &mut inner.role else { return Ok(()) };
+        let noted = self.around.now(|moment| leader.on_fetch(fetch, moment));
+        let moved = noted.map_err(|StaleFetch| ResponseError::NotLeaderOrFollower)?;
+        inner.log.set_high_watermark(moved.high_watermark);
+        self.publish(inner, before);
+        Ok(())
     }
 }
 
@@ -138,12 +160,13 @@ impl Inner {
     }
 
     /// Only brokers that the controller made replicas may read as followers.
-    fn check_follower(&self, follower: BrokerId) -> Result<(), ResponseError> {
+    fn check_follower(&self, follower: BrokerId, epoch: LeaderEpoch) -> Result<(), ResponseError> {
         match &self.role {
-            Role::Leader(leader) if !leader.standing().replicas.contains(&follower) => {
-                Err(ResponseError::NotLeaderOrFollower)
-            }
-            _ => Ok(()),
+            Role::Leader(leader) if leader.is_replica(follower) => Ok(()),
+            // It knows the leader of this epoch, so it may soon be a replica.
+            Role::Leader(_) if epoch != LeaderEpoch::NONE => Err(ResponseError::UnknownLeaderEpoch),
+            Role::Leader(_) => Err(ResponseError::NotLeaderOrFollower),
+            Role::Follower { .. } | Role::Unassigned => Ok(()),
         }
     }
 

@@ -16,7 +16,7 @@ use storage::error::StorageError;
 use storage::log::{Log, LogOptions};
 use storage::producers::ProducerSettings;
 use storage::store::Store;
-use storage::types::{BrokerId, Offset, TimestampMs, TopicId, TopicPartition};
+use storage::types::{Offset, TimestampMs, TopicId, TopicPartition};
 use tracing::{error, info, warn};
 
 use crate::clock;
@@ -25,6 +25,7 @@ use crate::config::BrokerConfig;
 use crate::config::properties::Properties;
 use crate::config::topic::TopicConfig;
 use crate::partition::Partition;
+use crate::partition::surroundings::Surroundings;
 
 /// Topic configurations as far as this broker knows them; a topic without overrides has the broker's defaults.
 pub(crate) struct TopicConfigs {
@@ -134,7 +135,7 @@ pub(crate) struct LogSettings {
 }
 
 pub(crate) struct Partitions {
-    pub(super) me: BrokerId,
+    pub(super) around: Arc<Surroundings>,
     pub(super) store: Store,
     pub(super) directories: Vec<DirectoryState>,
     pub(super) configs: TopicConfigs,
@@ -174,7 +175,7 @@ impl Partitions {
     ///
     /// A directory that fails is taken out of service; with none left the error of the last is returned.
     pub(crate) fn open(
-        me: BrokerId,
+        around: Surroundings,
         store: Store,
         directories: Vec<LogDirectory>,
         configs: TopicConfigs,
@@ -185,7 +186,7 @@ impl Partitions {
             .map(|directory| DirectoryState { directory, offline: AtomicBool::new(false) })
             .collect();
         let partitions = Partitions {
-            me,
+            around: Arc::new(around),
             store,
             directories,
             configs,
@@ -272,7 +273,8 @@ impl Partitions {
             },
         )?;
         log.set_cleaned(inventory.cleaned.get(id).copied());
-        let partition = Partition::new(self.me, config, log, offset_of(&inventory.high_watermarks));
+        let partition =
+            Partition::new(Arc::clone(&self.around), config, log, offset_of(&inventory.high_watermarks));
         let hosted = Hosted { partition: Arc::new(partition), directory: inventory.directory };
         let twin = self.hosted.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), hosted);
         match twin {
@@ -309,7 +311,7 @@ impl Partitions {
             },
         );
         let log = opened.inspect_err(|error| self.report(index, error))?;
-        let partition = Arc::new(Partition::new(self.me, config, log, Offset::ZERO));
+        let partition = Arc::new(Partition::new(Arc::clone(&self.around), config, log, Offset::ZERO));
         let hosted = Hosted { partition, directory: index };
         self.hosted.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), hosted.clone());
         Ok(hosted)
@@ -335,6 +337,10 @@ impl Partitions {
 
     pub(super) fn hosted(&self, id: &TopicPartition) -> Option<Hosted> {
         self.hosted.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    pub(crate) fn around(&self) -> &Arc<Surroundings> {
+        &self.around
     }
 
     /// The partition, or what Kafka answers about one that is not here.

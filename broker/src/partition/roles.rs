@@ -86,7 +86,7 @@ impl Partitions {
     /// Topics in `request` that get a first log here, or a further one.
     pub(crate) fn topics_to_come(&self, request: &LeaderAndIsrRequest) -> BTreeSet<String> {
         let is_new = |topic: &str, state: &LeaderAndIsrPartitionState| {
-            state.replicas.contains(&self.me.0.into())
+            state.replicas.contains(&self.around.me.0.into())
                 && self.hosted(&TopicPartition::new(topic, state.partition_index)).is_none()
         };
         let grouped = request
@@ -130,7 +130,7 @@ impl Partitions {
             self.check(hosted, topic_id, state)?;
         }
         let standing = standing(state);
-        if !standing.replicas.contains(&self.me) {
+        if !standing.replicas.contains(&self.around.me) {
             return Err(ResponseError::UnknownTopicOrPartition);
         }
         let hosted = match hosted {
@@ -141,7 +141,7 @@ impl Partitions {
             }
         };
         let epoch = standing.leader_epoch;
-        if state.leader.0 == self.me.0 {
+        if state.leader.0 == self.around.me.0 {
             hosted.partition.lead(standing).map_err(|error| {
                 self.report(hosted.directory, &error);
                 error.wire()

@@ -11,6 +11,7 @@ use tracing::error;
 
 use crate::clock;
 use crate::config::topic::TopicConfig;
+use crate::partition::surroundings::Surroundings;
 use crate::partition::{Inner, Partition, ProduceError, Role};
 
 /// What a producer wants to have happened before it is answered.
@@ -69,7 +70,7 @@ impl Partition {
             .map_err(|refusal| ProduceError::refused(refusal, || self.start_offset()))?;
         let mut inner = self.lock();
         let before = inner.log.high_watermark();
-        let written = inner.append(prepared, origin, acks, &config, now);
+        let written = inner.append(prepared, origin, acks, &self.around, now);
         let (appended, rolled) = written.map_err(|error| error.told_with(inner.log.start()))?;
         self.publish(&inner, before);
         if rolled {
@@ -115,9 +116,8 @@ impl Partition {
 
     /// The records are safe on those that are in sync, but those may have become too few meanwhile.
     fn still_enough_in_sync(&self) -> Result<(), ProduceError> {
-        let min = min_in_sync(&self.config());
         match &self.lock().role {
-            Role::Leader(leader) if !leader.has_enough_in_sync(min) => {
+            Role::Leader(leader) if !leader.has_committed_to_enough() => {
                 Err(ResponseError::NotEnoughReplicasAfterAppend.into())
             }
             _ => Ok(()),
@@ -132,13 +132,13 @@ impl Inner {
         prepared: Option<Prepared>,
         origin: Origin,
         acks: Acks,
-        config: &TopicConfig,
+        around: &Surroundings,
         now: TimestampMs,
     ) -> Result<(Appended, bool), ProduceError> {
         let Role::Leader(leader) = &mut self.role else {
             return Err(ResponseError::NotLeaderOrFollower.into());
         };
-        if acks == Acks::All && !leader.has_enough_in_sync(min_in_sync(config)) {
+        if acks == Acks::All && !leader.has_enough_in_sync() {
             return Err(ResponseError::NotEnoughReplicas.into());
         }
         let leader_epoch = leader.standing().leader_epoch;
@@ -152,7 +152,8 @@ impl Inner {
             prepared,
             LeaderAppend { origin, epoch: leader_epoch, verification: VerificationGuard::NONE, now },
         )?;
-        self.log.set_high_watermark(leader.on_append(self.log.end()));
+        let end = self.log.end();
+        self.log.set_high_watermark(around.now(|moment| leader.on_append(end, moment)));
         let appended = Appended {
             leader_epoch,
             base_offset: written.first,
@@ -162,11 +163,6 @@ impl Inner {
         };
         Ok((appended, written.rolled))
     }
-}
-
-/// `min.insync.replicas`. Range: `1..`.
-fn min_in_sync(config: &TopicConfig) -> usize {
-    usize::try_from(config.min_insync_replicas).unwrap_or(1)
 }
 
 fn rules(config: &TopicConfig, partition: &TopicPartition, origin: Origin) -> ProduceRules {

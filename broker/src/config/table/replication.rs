@@ -41,7 +41,7 @@ pub(super) const KEYS: &[Key] = keys! {
         "Bytes a follower asks for in one answer.";
     "replica.fetch.wait.max.ms": Int = Some("500"), Any, High, ReadOnly => NoEffect(REPLICATION),
         "How long a follower's fetch waits for records, in ms.";
-    "replica.lag.time.max.ms": Long = Some("30000"), Any, High, ReadOnly => NoEffect(REPLICATION),
+    "replica.lag.time.max.ms": Long = Some("30000"), Any, High, ReadOnly => Honoured,
         "How long a follower may lag before it leaves the in-sync set, in ms.";
     "replica.socket.receive.buffer.bytes": Int = Some("65536"), Any, High, ReadOnly => NoEffect(REPLICATION),
         "SO_RCVBUF of connections that replicas are copied over, in bytes.";
