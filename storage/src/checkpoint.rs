@@ -29,6 +29,13 @@ pub enum OffsetCheckpoint {
 }
 
 impl OffsetCheckpoint {
+    pub const ALL: [OffsetCheckpoint; 4] = [
+        OffsetCheckpoint::RecoveryPoints,
+        OffsetCheckpoint::LogStarts,
+        OffsetCheckpoint::HighWatermarks,
+        OffsetCheckpoint::Cleaner,
+    ];
+
     pub const fn file_name(self) -> &'static str {
         match self {
             OffsetCheckpoint::RecoveryPoints => "recovery-point-offset-checkpoint",
@@ -62,7 +69,7 @@ impl OffsetCheckpoint {
     }
 }
 
-fn parse_offset(line: &str) -> Option<(TopicPartition, Offset)> {
+pub(crate) fn parse_offset(line: &str) -> Option<(TopicPartition, Offset)> {
     let mut words = line.split_ascii_whitespace();
     let (topic, partition, offset) =
         (words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?);

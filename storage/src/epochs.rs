@@ -10,7 +10,7 @@ use crate::disk::Disk;
 use crate::error::StorageError;
 use crate::types::{LeaderEpoch, Offset};
 
-const FILE_NAME: &str = "leader-epoch-checkpoint";
+pub(crate) const FILE_NAME: &str = "leader-epoch-checkpoint";
 
 /// `epoch` wrote the records from `start` up to the next entry's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl LeaderEpochs {
     pub(crate) fn open(disk: &dyn Disk, directory: &Path) -> Result<LeaderEpochs, StorageError> {
         let path = directory.join(FILE_NAME);
         let mut epochs = LeaderEpochs { directory: directory.to_path_buf(), entries: Vec::new() };
-        match read_lines(disk, &path, parse) {
+        match read_entries(disk, &path) {
             Ok(entries) if entries.is_empty() => create_empty(disk, &path)?,
             Ok(entries) => entries.into_iter().for_each(|entry| epochs.add(entry)),
             Err(StorageError::Corrupt { position, reason, .. }) => {
@@ -159,6 +159,11 @@ impl LeaderEpochs {
         let floor = self.entries.iter().rev().find(|entry| entry.epoch <= epoch);
         Some((floor.map_or(epoch, |entry| entry.epoch), higher.start))
     }
+}
+
+/// The lines of the file as they stand there; a missing or empty file has none.
+pub(crate) fn read_entries(disk: &dyn Disk, path: &Path) -> Result<Vec<EpochEntry>, StorageError> {
+    read_lines(disk, path, parse)
 }
 
 fn parse(line: &str) -> Option<EpochEntry> {

@@ -6,6 +6,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod compaction;
 pub mod config;
+pub mod contents;
 pub mod directory;
 pub mod disk;
 pub mod epochs;

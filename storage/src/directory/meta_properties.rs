@@ -2,9 +2,17 @@
 //!
 //! Java's properties syntax, as far as a file of this kind uses it. Keys we do not know are kept.
 
+use std::io;
+use std::path::Path;
+
+use crate::disk::{Disk, read_file};
+use crate::error::StorageError;
 use crate::types::TimestampMs;
 
-pub(super) const FILE_NAME: &str = "meta.properties";
+/// Largest file we read. Unit: bytes.
+const SIZE_MAX: u64 = 1 << 20;
+
+pub(crate) const FILE_NAME: &str = "meta.properties";
 
 /// Content of `meta.properties`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +23,18 @@ pub struct MetaProperties {
     pub cluster_id: Option<String>,
     /// Keys of other Kafka versions, such as `directory.id`.
     pub others: Vec<(String, String)>,
+}
+
+/// `None` where the file is missing.
+pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<MetaProperties>, StorageError> {
+    match read_file(disk, path, SIZE_MAX) {
+        Ok(content) => match MetaProperties::parse(&content) {
+            Ok(properties) => Ok(Some(properties)),
+            Err(reason) => Err(StorageError::corrupt(path, 0, reason)),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StorageError::io("read", path)(error)),
+    }
 }
 
 impl MetaProperties {

@@ -13,19 +13,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::checkpoint::{OffsetCheckpoint, create_empty};
-use crate::disk::{Disk, Lock, Space, read_file, replace_file};
+use crate::disk::{Disk, Lock, Space, replace_file};
 use crate::error::StorageError;
 use crate::types::{Offset, TimestampMs, TopicPartition};
 
 pub use meta_properties::MetaProperties;
+pub(crate) use meta_properties::{FILE_NAME as META_PROPERTIES, read as read_meta_properties};
 pub use names::{Folder, FolderKind, delete_name, future_name, partition_name, stray_name};
-pub(crate) use partition_metadata::{read_topic_id, write_topic_id};
+pub(crate) use partition_metadata::{
+    FILE_NAME as PARTITION_METADATA, read as read_topic_id_at, read_topic_id, write_topic_id,
+};
 
-const LOCK: &str = ".lock";
-const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
-
-/// Largest `meta.properties` or clean shutdown marker we read. Unit: bytes.
-const SMALL_FILE_MAX: u64 = 1 << 20;
+pub(crate) const LOCK: &str = ".lock";
+pub(crate) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 
 /// What the last owner of the directory left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +55,7 @@ impl LogDirectory {
         }
         let lock = disk.lock(&path.join(LOCK)).map_err(StorageError::io("lock", path))?;
         let lock = lock.ok_or_else(|| StorageError::Locked { path: path.to_path_buf() })?;
-        for checkpoint in [
-            OffsetCheckpoint::RecoveryPoints,
-            OffsetCheckpoint::LogStarts,
-            OffsetCheckpoint::HighWatermarks,
-            OffsetCheckpoint::Cleaner,
-        ] {
+        for checkpoint in OffsetCheckpoint::ALL {
             create_empty(disk.as_ref(), &path.join(checkpoint.file_name()))?;
         }
         Ok(LogDirectory { disk, path: path.to_path_buf(), _lock: lock })
@@ -73,15 +68,7 @@ impl LogDirectory {
 
     /// `None` on a directory no broker has used yet.
     pub fn meta_properties(&self) -> Result<Option<MetaProperties>, StorageError> {
-        let path = self.path.join(meta_properties::FILE_NAME);
-        match read_file(self.disk.as_ref(), &path, SMALL_FILE_MAX) {
-            Ok(content) => match MetaProperties::parse(&content) {
-                Ok(properties) => Ok(Some(properties)),
-                Err(reason) => Err(StorageError::corrupt(&path, 0, reason)),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StorageError::io("read", &path)(error)),
-        }
+        read_meta_properties(self.disk.as_ref(), &self.path.join(META_PROPERTIES))
     }
 
     pub fn write_meta_properties(
@@ -89,7 +76,7 @@ impl LogDirectory {
         properties: &MetaProperties,
         now: TimestampMs,
     ) -> Result<(), StorageError> {
-        let path = self.path.join(meta_properties::FILE_NAME);
+        let path = self.path.join(META_PROPERTIES);
         replace_file(self.disk.as_ref(), &path, properties.encode(now).as_bytes())
             .map_err(StorageError::io("write", &path))
     }

@@ -7,21 +7,23 @@ use crate::disk::{Disk, read_file, replace_file};
 use crate::error::StorageError;
 use crate::types::TopicId;
 
-const FILE_NAME: &str = "partition.metadata";
+pub(crate) const FILE_NAME: &str = "partition.metadata";
 const SIZE_MAX: u64 = 64 << 10;
 
 /// `None` where the file is missing: the folder was made by a broker without topic ids.
 pub(crate) fn read_topic_id(disk: &dyn Disk, folder: &Path) -> Result<Option<TopicId>, StorageError> {
-    let path = folder.join(FILE_NAME);
-    match read_file(disk, &path, SIZE_MAX) {
+    read(disk, &folder.join(FILE_NAME))
+}
+
+/// The same by the file itself.
+pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<TopicId>, StorageError> {
+    match read_file(disk, path, SIZE_MAX) {
         Ok(content) => match parse(&content) {
             Some(id) => Ok(Some(id)),
-            None => {
-                Err(StorageError::corrupt(&path, 0, "expected the lines `version: 0` and `topic_id: ID`"))
-            }
+            None => Err(StorageError::corrupt(path, 0, "expected the lines `version: 0` and `topic_id: ID`")),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(StorageError::io("read", &path)(error)),
+        Err(error) => Err(StorageError::io("read", path)(error)),
     }
 }
 

@@ -9,6 +9,7 @@ mod time;
 mod transaction;
 
 pub(crate) use offset::{OffsetEntry, OffsetIndex};
+pub(crate) use sparse::Entry;
 pub(crate) use time::{TimeEntry, TimeIndex};
 pub use transaction::AbortedTransaction;
-pub(crate) use transaction::TransactionIndex;
+pub(crate) use transaction::{SIZE as ABORTED_TRANSACTION_SIZE, TransactionIndex, decode as decode_aborted};

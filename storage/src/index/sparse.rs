@@ -27,15 +27,17 @@ pub(crate) trait Entry: Copy + PartialEq + std::fmt::Debug {
     fn encode(&self, base: Offset, bytes: &mut Vec<u8>);
     /// `bytes` has `SIZE` bytes.
     fn decode(base: Offset, bytes: &[u8]) -> Self;
+    /// Grows from entry to entry.
+    fn offset(&self) -> Offset;
 }
 
 /// The neighbours of the place where a predicate stops being true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bounds<E> {
+pub(super) struct Bounds<E> {
     /// Entries in front of that place.
-    pub(crate) count: usize,
-    pub(crate) before: Option<E>,
-    pub(crate) after: Option<E>,
+    pub(super) count: usize,
+    pub(super) before: Option<E>,
+    pub(super) after: Option<E>,
 }
 
 #[derive(Debug)]
@@ -84,11 +86,16 @@ impl<E: Entry> SparseIndex<E> {
         state.capacity = capacity::<E>(max_bytes).max(state.count);
     }
 
-    pub(crate) fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.state().count
     }
 
-    pub(crate) fn capacity(&self) -> usize {
+    /// Unit: bytes of all entries.
+    pub(crate) fn size(&self) -> u64 {
+        (self.count() * E::SIZE) as u64
+    }
+
+    pub(super) fn capacity(&self) -> usize {
         self.state().capacity
     }
 
@@ -112,7 +119,7 @@ impl<E: Entry> SparseIndex<E> {
 
     /// Adds an entry behind the last; the caller checks that it is larger. Never fails: where the file cannot be
     /// written now, the entries stay in memory until it can.
-    pub(crate) fn push(&self, entry: E) {
+    pub(super) fn add(&self, entry: E) {
         let mut state = self.state();
         if state.count >= state.capacity {
             return;
@@ -131,12 +138,12 @@ impl<E: Entry> SparseIndex<E> {
         }
     }
 
-    /// Like [`SparseIndex::push`] in a segment that gets no more entries: room for one more is always made.
-    pub(crate) fn push_last(&self, entry: E) {
+    /// Like [`SparseIndex::add`] in a segment that gets no more entries: room for one more is always made.
+    pub(super) fn add_last(&self, entry: E) {
         let mut state = self.state();
         state.capacity = state.capacity.max(state.count + 1);
         drop(state);
-        self.push(entry);
+        self.add(entry);
     }
 
     /// Brings everything to the file and, with `sync`, from there to the disk.
@@ -179,8 +186,14 @@ impl<E: Entry> SparseIndex<E> {
         Ok(())
     }
 
+    /// Keeps the entries below `offset` and makes room for `max_bytes`.
+    pub(crate) fn truncate_to(&self, offset: Offset, max_bytes: u32) -> Result<(), StorageError> {
+        let kept = self.search(|entry| entry.offset() < offset)?.count;
+        self.truncate(kept, max_bytes)
+    }
+
     /// Keeps the first `count` entries and makes room for `max_bytes`.
-    pub(crate) fn truncate(&self, count: usize, max_bytes: u32) -> Result<(), StorageError> {
+    fn truncate(&self, count: usize, max_bytes: u32) -> Result<(), StorageError> {
         let mut state = self.state();
         let on_disk = state.count - state.unwritten;
         if count < state.count {
@@ -196,7 +209,7 @@ impl<E: Entry> SparseIndex<E> {
     }
 
     /// Where `holds` turns from true to false. It must be true for a prefix of the entries and false for the rest.
-    pub(crate) fn search(&self, holds: impl Fn(&E) -> bool) -> Result<Bounds<E>, StorageError> {
+    pub(super) fn search(&self, holds: impl Fn(&E) -> bool) -> Result<Bounds<E>, StorageError> {
         let (in_file, first_of_tail) = {
             let state = self.state();
             let in_file = state.count - state.tail.len();

@@ -1,10 +1,8 @@
 //! `.timeindex`: the largest timestamp so far and the last offset of the batch that has it. 12 bytes an entry.
 
-use std::sync::Arc;
-
 use super::sparse::{Entry, SparseIndex};
 use crate::error::StorageError;
-use crate::segment::files::{FileKind, Files};
+use crate::segment::files::FileKind;
 use crate::types::{Offset, TimestampMs};
 
 /// No record up to `offset` is younger than `timestamp`, and the batch ending at `offset` has a record that old.
@@ -31,39 +29,24 @@ impl Entry for TimeEntry {
             offset: Offset(base.0.saturating_add(i64::from(relative))),
         }
     }
+
+    fn offset(&self) -> Offset {
+        self.offset
+    }
 }
 
-#[derive(Debug)]
-pub(crate) struct TimeIndex {
-    entries: SparseIndex<TimeEntry>,
-}
+pub(crate) type TimeIndex = SparseIndex<TimeEntry>;
 
 impl TimeIndex {
-    pub(crate) fn existing(files: Arc<Files>, length: u64) -> TimeIndex {
-        TimeIndex { entries: SparseIndex::existing(files, length) }
-    }
-
-    pub(crate) fn create(files: Arc<Files>, max_bytes: u32) -> Result<TimeIndex, StorageError> {
-        Ok(TimeIndex { entries: SparseIndex::create(files, max_bytes)? })
-    }
-
-    pub(crate) fn reserve(&self, max_bytes: u32) {
-        self.entries.reserve(max_bytes);
-    }
-
     /// One slot is kept free for the entry that a roll adds.
     pub(crate) fn is_full(&self) -> bool {
-        self.entries.count() + 1 >= self.entries.capacity()
-    }
-
-    pub(crate) fn last(&self) -> Result<Option<TimeEntry>, StorageError> {
-        self.entries.last()
+        self.count() + 1 >= self.capacity()
     }
 
     /// Adds the entry if it is younger than the last; offsets and timestamps in the file only ever grow.
     pub(crate) fn push(&self, entry: TimeEntry) -> Result<(), StorageError> {
         if self.is_news(entry)? && !self.is_full() {
-            self.entries.push(entry);
+            self.add(entry);
         }
         Ok(())
     }
@@ -71,13 +54,13 @@ impl TimeIndex {
     /// Adds the entry if it is younger than the last, using the slot kept free.
     pub(crate) fn push_last(&self, entry: TimeEntry) -> Result<(), StorageError> {
         if self.is_news(entry)? {
-            self.entries.push_last(entry);
+            self.add_last(entry);
         }
         Ok(())
     }
 
     fn is_news(&self, entry: TimeEntry) -> Result<bool, StorageError> {
-        Ok(match self.entries.last()? {
+        Ok(match self.last()? {
             Some(last) => entry.timestamp > last.timestamp && entry.offset >= last.offset,
             None => entry.timestamp > TimestampMs::NONE,
         })
@@ -85,29 +68,6 @@ impl TimeIndex {
 
     /// The last entry not younger than `timestamp`.
     pub(crate) fn floor(&self, timestamp: TimestampMs) -> Result<Option<TimeEntry>, StorageError> {
-        Ok(self.entries.search(|entry| entry.timestamp <= timestamp)?.before)
-    }
-
-    /// Keeps the entries below `offset`.
-    pub(crate) fn truncate_to(&self, offset: Offset, max_bytes: u32) -> Result<(), StorageError> {
-        let kept = self.entries.search(|entry| entry.offset < offset)?.count;
-        self.entries.truncate(kept, max_bytes)
-    }
-
-    pub(crate) fn reset(&self, max_bytes: u32) -> Result<(), StorageError> {
-        self.entries.reset(max_bytes)
-    }
-
-    /// Unit: bytes of all entries.
-    pub(crate) fn size(&self) -> u64 {
-        (self.entries.count() * TimeEntry::SIZE) as u64
-    }
-
-    pub(crate) fn trim(&self) -> Result<(), StorageError> {
-        self.entries.trim()
-    }
-
-    pub(crate) fn flush(&self, sync: bool) -> Result<(), StorageError> {
-        self.entries.flush(sync)
+        Ok(self.search(|entry| entry.timestamp <= timestamp)?.before)
     }
 }

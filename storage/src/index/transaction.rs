@@ -10,7 +10,7 @@ use crate::error::StorageError;
 use crate::segment::files::{FileKind, Files};
 use crate::types::{Offset, ProducerId};
 
-const SIZE: usize = 34;
+pub(crate) const SIZE: usize = 34;
 const VERSION: i16 = 0;
 
 /// Entries read at a time.
@@ -49,8 +49,31 @@ impl AbortedTransaction {
             last: Offset(field(18)?),
             last_stable: Offset(field(26)?),
         };
-        (version <= VERSION).then_some(entry)
+        (version == VERSION).then_some(entry)
     }
+
+    /// Why no broker would have written this entry, behind `before`, to the segment that starts at `base`.
+    #[must_use]
+    pub fn fault(&self, base: Offset, before: Option<AbortedTransaction>) -> Option<&'static str> {
+        let is_behind =
+            |before: AbortedTransaction| self.last > before.last && self.last_stable >= before.last_stable;
+        if self.last < base || self.last.0.wrapping_sub(base.0) > i64::from(i32::MAX) {
+            Some("a transaction ends outside of the segment")
+        } else if self.producer.0 < 0 || self.first.0 < 0 || self.first > self.last {
+            Some("a transaction without a producer or without records")
+        } else if self.last_stable.0 < 0 || self.last_stable.0 > self.last.0.saturating_add(1) {
+            Some("a last stable offset behind the end of its transaction")
+        } else if !before.is_none_or(is_behind) {
+            Some("transactions are not in the order in which they ended")
+        } else {
+            None
+        }
+    }
+}
+
+/// See [`AbortedTransaction`].
+pub(crate) fn decode(bytes: &[u8]) -> Option<AbortedTransaction> {
+    AbortedTransaction::decode(bytes)
 }
 
 #[derive(Debug)]
@@ -120,15 +143,14 @@ impl TransactionIndex {
 
     /// Refuses entries no broker would have written to this segment.
     pub(crate) fn check(&self) -> Result<(), StorageError> {
-        let mut bad = None;
+        let (mut bad, mut before) = (None, None);
         self.scan(|position, entry| {
-            if entry.last < self.files.base {
-                bad = Some(position);
-            }
+            bad = entry.fault(self.files.base, before).map(|fault| (position, fault));
+            before = Some(entry);
             bad.is_none()
         })?;
         match bad {
-            Some(position) => Err(self.corrupt(position, "a transaction ends before the segment begins")),
+            Some((position, fault)) => Err(self.corrupt(position, fault)),
             None => Ok(()),
         }
     }

@@ -21,6 +21,7 @@ use crate::types::{Offset, ProducerId, TimestampMs};
 pub(crate) use append::{Incoming, Update};
 pub use entry::{BATCHES_MAX, BatchSummary, ProducerEntry};
 pub(crate) use marker::{Marker, marker};
+pub(crate) use snapshot::read as read_snapshot;
 
 /// A transaction is late when it is open this much longer than the largest timeout allows. Unit: ms.
 const LATE_TRANSACTION_BUFFER_MS: i64 = 5 * 60 * 1000;
@@ -246,7 +247,7 @@ impl Producers {
         }
         self.forget();
         while let Some(latest) = self.latest_snapshot() {
-            match snapshot::read(disk, folder, latest) {
+            match snapshot::read(disk, &snapshot::path(folder, latest)) {
                 Ok(entries) => {
                     let expiration = self.settings.expiration_ms;
                     entries.into_iter().filter(|entry| !is_expired(entry, expiration, now)).for_each(

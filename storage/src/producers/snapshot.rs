@@ -40,19 +40,14 @@ pub(super) fn write<'a>(
 }
 
 /// `Corrupt` where the content is not a snapshot.
-pub(super) fn read(
-    disk: &dyn Disk,
-    folder: &Path,
-    offset: Offset,
-) -> Result<Vec<ProducerEntry>, StorageError> {
-    let path = path(folder, offset);
-    let content = match read_file(disk, &path, SIZE_MAX) {
+pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<ProducerEntry>, StorageError> {
+    let content = match read_file(disk, path, SIZE_MAX) {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            return Err(StorageError::corrupt(&path, 0, error.to_string()));
+            return Err(StorageError::corrupt(path, 0, error.to_string()));
         }
-        other => other.map_err(StorageError::io("read", &path))?,
+        other => other.map_err(StorageError::io("read", path))?,
     };
-    decode(&content).map_err(|(position, reason)| StorageError::corrupt(&path, position, reason))
+    decode(&content).map_err(|(position, reason)| StorageError::corrupt(path, position, reason))
 }
 
 /// In the order in which a Java hash map of this size lists its keys, so that files equal Apache's.

@@ -56,8 +56,17 @@ impl Segment {
 
     /// The youngest timestamp after a cut: of the time index, or of the batches behind its last entry.
     fn largest_after_cut(&self) -> Result<TimeEntry, StorageError> {
-        let mut largest = self.largest_in_index()?;
-        let start = self.offsets.floor(largest.offset)?.map_or(0, |entry| u64::from(entry.position));
+        let largest = self.largest_on_disk()?;
+        let start = self.end_of(largest.offset)?;
+        self.largest_behind(largest, start)
+    }
+
+    /// The younger of `largest` and the batches from position `start` on. Unit: bytes.
+    pub(super) fn largest_behind(
+        &self,
+        mut largest: TimeEntry,
+        start: u64,
+    ) -> Result<TimeEntry, StorageError> {
         let (file, path) = (self.handle.file()?, self.path());
         let mut walk = Walk::new(file.as_ref(), &path, start, self.size());
         while let Some(located) = walk.next()? {

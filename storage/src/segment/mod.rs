@@ -253,7 +253,7 @@ impl Segment {
         }
         // What the indexes must know is read before anything is written.
         if growth.largest.is_none() {
-            growth.largest = Some(self.largest_in_index()?);
+            growth.largest = Some(self.largest_on_disk()?);
         }
         self.times.last()?;
         if let Err(error) = write_all(file.as_ref(), slices, start) {
@@ -283,7 +283,7 @@ impl Segment {
         for batch in batches {
             let largest = match growth.largest {
                 Some(largest) => largest,
-                None => self.largest_in_index()?,
+                None => self.largest_on_disk()?,
             };
             let largest = if batch.max_timestamp > largest.timestamp {
                 TimeEntry { timestamp: batch.max_timestamp, offset: batch.last }
@@ -304,8 +304,18 @@ impl Segment {
         Ok(position)
     }
 
-    fn largest_in_index(&self) -> Result<TimeEntry, StorageError> {
-        Ok(self.times.last()?.unwrap_or(TimeEntry { timestamp: TimestampMs::NONE, offset: self.base }))
+    /// What the time index ends with, if a batch bears it out; else what the batches say.
+    fn largest_on_disk(&self) -> Result<TimeEntry, StorageError> {
+        let none = TimeEntry { timestamp: TimestampMs::NONE, offset: self.base };
+        let Some(last) = self.times.last()? else { return Ok(none) };
+        if self.size() == 0 || self.is_borne_out(last)? {
+            return Ok(last);
+        }
+        tracing::warn!(
+            path = %self.path().display(),
+            "the time index does not end with a batch's time, looking at every batch; remove the .timeindex file and restart to have it rebuilt"
+        );
+        self.largest_behind(none, 0)
     }
 
     /// The youngest timestamp of the segment and the last offset of the batch that has it; `-1` without one.
@@ -313,7 +323,10 @@ impl Segment {
         let known = self.growth().largest;
         match known {
             Some(largest) => Ok(largest),
-            None => self.largest_in_index(),
+            None => {
+                let largest = self.largest_on_disk()?;
+                Ok(*self.growth().largest.get_or_insert(largest))
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use super::{Segment, to_usize};
 use crate::batch::{BatchError, TimestampOffset, find_by_timestamp, find_max_timestamp};
 use crate::disk::read_up_to;
 use crate::error::StorageError;
+use crate::index::TimeEntry;
 use crate::types::{Offset, TimestampMs};
 
 /// A batch found by offset. Unit: bytes.
@@ -81,7 +82,7 @@ impl Segment {
         self.handle.slice(to_usize(from), to_usize(upto), reserve)
     }
 
-    /// Where the records below `upto` end. Unit: bytes.
+    /// Where the records below `upto` end, and the batch with `upto` begins. Unit: bytes.
     pub(crate) fn end_of(&self, upto: Offset) -> Result<u64, StorageError> {
         let size = self.size();
         Ok(self.locate(upto, size)?.map_or(size, |found| found.position))
@@ -89,7 +90,15 @@ impl Segment {
 
     /// The first offset that is surely behind a read of `length` bytes from `position`; `None`: the next segment's.
     pub(crate) fn upper_bound(&self, position: u64, length: u64) -> Result<Option<Offset>, StorageError> {
-        Ok(self.offsets.at_or_behind(position + length)?.map(|entry| entry.offset))
+        let Some(entry) = self.offsets.at_or_behind(position + length)? else { return Ok(None) };
+        let (file, path) = (self.handle.file()?, self.path());
+        let mut walk = Walk::new(file.as_ref(), &path, u64::from(entry.position), self.size());
+        match walk.next() {
+            Ok(Some(first)) if starts_at_or_below(&first, entry.offset) => Ok(Some(entry.offset)),
+            // Damage. Without the index the answer is only less sharp.
+            Ok(_) | Err(StorageError::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The first record at or behind `from` that is not older than `target`.
@@ -98,8 +107,15 @@ impl Segment {
         target: TimestampMs,
         from: Offset,
     ) -> Result<Option<TimestampOffset>, StorageError> {
-        let indexed = self.times.floor(target)?.map_or(self.base, |entry| entry.offset);
-        let start = self.offsets.floor(indexed.max(from))?.map_or(0, |entry| u64::from(entry.position));
+        let indexed = match self.times.floor(target)? {
+            Some(hint) if self.is_borne_out(hint)? => hint.offset,
+            Some(_) => {
+                tracing::warn!(path = %self.path().display(), "the time index leads to no batch of its time, reading without it; remove the .timeindex file and restart to have it rebuilt");
+                self.base
+            }
+            None => self.base,
+        };
+        let start = self.end_of(indexed.max(from))?;
         let (file, path) = (self.handle.file()?, self.path());
         let mut walk = Walk::new(file.as_ref(), &path, start, self.size());
         while let Some(located) = walk.next()? {
@@ -114,10 +130,19 @@ impl Segment {
         Ok(None)
     }
 
+    /// Whether the batch that `entry` of the time index points to has that time.
+    pub(super) fn is_borne_out(&self, entry: TimeEntry) -> Result<bool, StorageError> {
+        let size = self.size();
+        let Some(found) = self.locate(entry.offset, size)? else { return Ok(false) };
+        let (file, path) = (self.handle.file()?, self.path());
+        let batch = Walk::new(file.as_ref(), &path, found.position, size).next()?;
+        Ok(batch.is_some_and(|located| located.batch.max_timestamp() == entry.timestamp))
+    }
+
     /// The first record that has the segment's youngest timestamp.
     pub(crate) fn find_largest(&self) -> Result<Option<TimestampOffset>, StorageError> {
         let largest = self.largest()?;
-        let start = self.offsets.floor(largest.offset)?.map_or(0, |entry| u64::from(entry.position));
+        let start = self.end_of(largest.offset)?;
         let (file, path) = (self.handle.file()?, self.path());
         let mut walk = Walk::new(file.as_ref(), &path, start, self.size());
         while let Some(located) = walk.next()? {

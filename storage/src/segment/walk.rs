@@ -156,6 +156,17 @@ impl<'a> CheckedWalk<'a> {
         Ok(Step::Batch(located, self.window.get(start..end)))
     }
 
+    /// After a bad entry: goes on behind it, where its length can be believed. `None`: nothing to go on with.
+    pub(crate) fn pass_over(&mut self) -> Result<Option<Located>, StorageError> {
+        let rest = self.end.saturating_sub(self.position);
+        self.fill(HEADER_SIZE as u64)?;
+        let located = locate(self.ahead(), self.position, rest).ok().flatten();
+        if let Some(located) = &located {
+            self.position = located.end();
+        }
+        Ok(located)
+    }
+
     /// The checksum of an entry that does not fit the window; what is wrong with it, if anything.
     fn check_large(&mut self, located: &Located) -> Result<Option<String>, StorageError> {
         let mut position = located.position;

@@ -2,6 +2,7 @@
 
 mod appending;
 mod compacting;
+mod damage;
 mod faults;
 mod producers;
 mod recovering;

@@ -1,0 +1,313 @@
+//! What a flipped bit can do: it is found or it is harmless. Never a panic, never a record that nobody wrote.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::support::*;
+use crate::batch::{BatchOptions, EndTransaction, Origin, TargetCompression, headers};
+use crate::config::LogConfig;
+use crate::contents::{self, Content, RecordFile};
+use crate::directory::{LastStop, write_topic_id};
+use crate::disk::OsDisk;
+use crate::log::Log;
+use crate::types::{Offset, TimestampMs, TopicId};
+
+/// Everything of a batch of magic 2 that its checksum covers begins here.
+const COVERED_FROM: usize = 21;
+
+fn config() -> LogConfig {
+    LogConfig {
+        segment_bytes: 1500,
+        segment_index_bytes: 480,
+        index_interval_bytes: 100,
+        retention_ms: None,
+        ..LogConfig::default()
+    }
+}
+
+/// A partition with everything in it, closed.
+struct Original {
+    files: BTreeMap<String, Vec<u8>>,
+    /// What the checksums cover of each batch, by its first offset.
+    batches: BTreeMap<i64, Bytes>,
+    aborted: Vec<(i64, i64)>,
+    by_time: Vec<Option<i64>>,
+}
+
+static ORIGINAL: LazyLock<Original> = LazyLock::new(|| {
+    let place = Place::on(Arc::new(OsDisk), config());
+    let mut log = place.open(LastStop::Clean);
+    log.assign_topic_id(TopicId([7; 16])).expect("assigned");
+    let codecs = [
+        TargetCompression::Uncompressed,
+        TargetCompression::Gzip { level: 6 },
+        TargetCompression::Snappy,
+        TargetCompression::Lz4 { level: 9 },
+        TargetCompression::Zstd { level: 3 },
+    ];
+    for number in 0..40_i32 {
+        let epoch = number / 15;
+        let id = i64::from(4000 + number % 3);
+        let who = if number % 2 == 0 { producer(id, 0, number / 6) } else { NOBODY };
+        let compression = codecs[number as usize % codecs.len()];
+        let plain = BatchOptions { compression, ..options(who) };
+        let values = ["x".repeat(number as usize % 90)];
+        let batch = batch_at(plain, NOW.0 + i64::from(number) * 1000, &[values[0].as_str()]);
+        log.append_as_leader(prepared(batch, CLIENT), lead(epoch, CLIENT)).ok();
+        if number % 7 == 0 {
+            let who = producer(9000 + i64::from(number), 0, 0);
+            let open = BatchOptions { is_transactional: true, ..options(who) };
+            let batch = batch_at(open, NOW.0 + i64::from(number) * 1000, &["in a transaction"]);
+            log.append_as_leader(prepared(batch, CLIENT), lead(epoch, CLIENT)).expect("appended");
+            let end = if number % 14 == 0 { EndTransaction::Abort } else { EndTransaction::Commit };
+            let marker = prepared(marker_batch(who, end, 0), Origin::Coordinator);
+            log.append_as_leader(marker, lead(epoch, Origin::Coordinator)).expect("appended");
+        }
+    }
+    log.close().expect("closed");
+    log.set_high_watermark(log.end());
+    let batches = served(&log).expect("read").into_iter().map(|(first, batch, _)| (first, batch)).collect();
+    let (aborted, by_time) = (aborted(&log).expect("read"), by_time(&log).expect("read"));
+    drop(log);
+    let files = place.names().into_iter().map(|name| {
+        let content = std::fs::read(place.file(&name)).expect("read");
+        (name, content)
+    });
+    Original { files: files.collect(), batches, aborted, by_time }
+});
+
+fn restored() -> Place {
+    let place = Place::on(Arc::new(OsDisk), config());
+    std::fs::create_dir(place.folder()).expect("created");
+    for (name, content) in &ORIGINAL.files {
+        std::fs::write(place.file(name), content).expect("written");
+    }
+    place
+}
+
+fn flip(place: &Place, name: &str, bit: usize) {
+    let mut content = ORIGINAL.files[name].clone();
+    content[bit / 8] ^= 1 << (bit % 8);
+    std::fs::write(place.file(name), content).expect("written");
+}
+
+/// First offset, covered bytes and whether the checksum is right, of every batch a reader gets.
+fn served(log: &Log) -> Result<Vec<(i64, Bytes, bool)>, String> {
+    let reader = log.reader();
+    let mut found = Vec::new();
+    let mut from = log.start();
+    while from < log.end() {
+        let slice = reader.read(from, 1 << 20, log.end(), true).map_err(|error| error.to_string())?;
+        let before = from;
+        for located in headers(&slice.records) {
+            let located = located.map_err(|error| error.to_string())?;
+            let entry = slice.records.slice(located.position..located.position + located.size);
+            let good = located.batch.check_crc(&entry).is_ok();
+            let first = located.batch.first_or_last_offset().0;
+            from = located.batch.next_offset();
+            found.push((first, entry.slice(COVERED_FROM.min(entry.len())..), good));
+        }
+        if from <= before {
+            return Err(format!("nothing can be read at {before}"));
+        }
+    }
+    Ok(found)
+}
+
+fn aborted(log: &Log) -> Result<Vec<(i64, i64)>, String> {
+    let reader = log.reader();
+    let mut found = BTreeSet::new();
+    let mut from = log.start();
+    while from < log.end() {
+        let slice = reader.read(from, 1 << 20, log.end(), true).map_err(|error| error.to_string())?;
+        let aborted = reader.aborted_transactions(from, &slice).map_err(|error| error.to_string())?;
+        found.extend(aborted.iter().map(|one| (one.producer.0, one.first.0)));
+        let last = headers(&slice.records).filter_map(Result::ok).last();
+        let next = last.map(|last| last.batch.next_offset()).filter(|next| *next > from);
+        from = next.ok_or("nothing can be read")?;
+    }
+    Ok(found.into_iter().collect())
+}
+
+fn by_time(log: &Log) -> Result<Vec<Option<i64>>, String> {
+    let times = (0..42).map(|number| TimestampMs(NOW.0 + number * 1000 - 500));
+    let found = times.map(|time| log.reader().offset_for_timestamp(time));
+    found
+        .map(|found| found.map(|found| found.map(|found| found.offset.0)))
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())
+}
+
+/// Looks at every file as `broker log` does.
+fn look(place: &Place) {
+    for name in place.names() {
+        let path = place.file(&name);
+        let Some(file) = contents::file_name(&name) else { continue };
+        let base = file.base.unwrap_or_default();
+        match file.content {
+            Content::Records => {
+                let records = RecordFile::open(&OsDisk, &path).expect("opened");
+                let mut walk = records.walk();
+                while let Ok(Some(entry)) = walk.next_entry() {
+                    let bytes = records.entry(&entry).expect("read").expect("small");
+                    if let Ok(records) = crate::batch::records(&bytes) {
+                        records.for_each(drop);
+                    }
+                }
+                assert!(walk.position() <= records.size());
+            }
+            Content::OffsetIndex => {
+                let mut index = contents::offset_index(&OsDisk, &path, base).expect("opened");
+                while index.next_entry().expect("read").is_some() {}
+            }
+            Content::TimeIndex => {
+                let mut index = contents::time_index(&OsDisk, &path, base).expect("opened");
+                while index.next_entry().expect("read").is_some() {}
+            }
+            Content::TransactionIndex => drop(contents::aborted_transactions(&OsDisk, &path)),
+            Content::Producers => drop(contents::producers(&OsDisk, &path)),
+            Content::LeaderEpochs => drop(contents::leader_epochs(&OsDisk, &path)),
+            Content::TopicId => drop(contents::topic_id(&OsDisk, &path)),
+            other => panic!("{other:?} in the folder of a partition"),
+        }
+    }
+}
+
+/// Whether `bit` of a record file lies in a part of a batch that no checksum covers and no reader can check: the first
+/// offset and the leader's epoch.
+fn is_unprotected(name: &str, bit: usize) -> bool {
+    let content = Bytes::from(ORIGINAL.files[name].clone());
+    let byte = bit / 8;
+    headers(&content).filter_map(Result::ok).any(|located| {
+        let within = byte.wrapping_sub(located.position);
+        within < 8 || (12..16).contains(&within)
+    })
+}
+
+fn check(name: &str, bit: usize, last_stop: LastStop) {
+    let place = restored();
+    flip(&place, name, bit);
+    look(&place);
+    let Ok(mut log) = place.try_open(last_stop) else { return };
+    log.set_high_watermark(log.end());
+    let case = format!("bit {bit} of {name}, {last_stop:?}");
+    let unprotected = name.ends_with(".log") && is_unprotected(name, bit);
+    let Ok(found) = served(&log) else { return };
+    let mut next = log.start().0;
+    for (first, covered, good) in &found {
+        assert!(*good || last_stop == LastStop::Clean, "{case}: served with a wrong checksum after recovery");
+        if *good && !unprotected {
+            assert_eq!(ORIGINAL.batches.get(first), Some(covered), "{case}: nobody wrote this");
+        }
+        assert!(*first >= next || unprotected, "{case}: {first} follows {next}");
+        next = first + 1;
+    }
+    if !name.ends_with(".log") {
+        assert_eq!(found.len(), ORIGINAL.batches.len(), "{case}: records are missing");
+        // An entry of this index has no checksum; what its order does not betray, `broker log verify` finds.
+        let can_hide = name.ends_with(".txnindex") && last_stop == LastStop::Clean;
+        if let Some(aborted) = aborted(&log).ok().filter(|_| !can_hide) {
+            assert_eq!(aborted, ORIGINAL.aborted, "{case}");
+        }
+        if let Ok(by_time) = by_time(&log) {
+            assert_eq!(by_time, ORIGINAL.by_time, "{case}");
+        }
+        put(&mut log, &["goes on"]);
+    }
+    drop(log.close());
+}
+
+fn places() -> impl Strategy<Value = (String, usize)> {
+    let files: Vec<(String, usize)> = ORIGINAL
+        .files
+        .iter()
+        .filter(|(_, content)| !content.is_empty())
+        .map(|(name, content)| (name.clone(), content.len() * 8))
+        .collect();
+    proptest::sample::select(files).prop_flat_map(|(name, bits)| (Just(name), 0..bits))
+}
+
+proptest! {
+    #[test]
+    fn a_flipped_bit_is_found_or_harmless((name, bit) in places(), clean: bool) {
+        check(&name, bit, if clean { LastStop::Clean } else { LastStop::Unclean });
+    }
+
+    #[test]
+    fn a_file_cut_off_anywhere_is_no_end_of_the_world((name, bit) in places(), clean: bool) {
+        let place = restored();
+        std::fs::write(place.file(&name), &ORIGINAL.files[&name][..bit / 8]).expect("written");
+        look(&place);
+        let last_stop = if clean { LastStop::Clean } else { LastStop::Unclean };
+        if let Ok(log) = place.try_open(last_stop) {
+            for (first, covered, good) in served(&log).unwrap_or_default() {
+                prop_assert!(good);
+                prop_assert_eq!(ORIGINAL.batches.get(&first), Some(&covered));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_file_of_a_partition_says_what_it_holds() {
+    let place = restored();
+    write_topic_id(&OsDisk, &place.folder(), TopicId([7; 16])).expect("written");
+    let kinds: BTreeSet<String> = place
+        .names()
+        .iter()
+        .map(|name| format!("{:?}", contents::file_name(name).expect("Kafka's name").content))
+        .collect();
+    let expected =
+        ["LeaderEpochs", "OffsetIndex", "Producers", "Records", "TimeIndex", "TopicId", "TransactionIndex"];
+    assert_eq!(kinds.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    let records = RecordFile::open(&OsDisk, &place.file("00000000000000000000.log")).expect("opened");
+    let mut walk = records.walk();
+    let mut index = contents::offset_index(&OsDisk, &place.file("00000000000000000000.index"), Offset(0))
+        .expect("opened");
+    let mut places = Vec::new();
+    while let Some((_, place)) = index.next_entry().expect("read") {
+        places.push((place.position, place.offset));
+    }
+    let mut batches = BTreeMap::new();
+    while let Some(entry) = walk.next_entry().expect("read") {
+        assert_eq!(entry.damage, None);
+        batches.insert(entry.position as u32, entry.batch.last_offset());
+    }
+    assert!(places.len() > 2);
+    assert!(places.iter().all(|(position, offset)| batches[position] == *offset));
+    assert_eq!(walk.position(), records.size());
+    assert_eq!(
+        contents::file_name("meta.properties").map(|file| file.content),
+        Some(Content::MetaProperties)
+    );
+    assert_eq!(
+        contents::file_name("00000000000000000007.log.deleted").map(|file| file.suffix),
+        Some(".deleted")
+    );
+    assert_eq!(contents::file_name("notes.txt"), None);
+}
+
+#[test]
+fn a_batch_with_a_wrong_checksum_is_shown_and_so_is_what_follows() {
+    let place = restored();
+    let content = &ORIGINAL.files["00000000000000000000.log"];
+    let all: Vec<_> = headers(content).map(|located| located.expect("a batch")).collect();
+    flip(&place, "00000000000000000000.log", (all[2].position + 70) * 8);
+
+    let records = RecordFile::open(&OsDisk, &place.file("00000000000000000000.log")).expect("opened");
+    let mut walk = records.walk();
+    let mut damaged = Vec::new();
+    let mut count = 0;
+    while let Some(entry) = walk.next_entry().expect("read") {
+        count += 1;
+        damaged.extend(entry.damage.map(|why| (entry.position, why)));
+    }
+
+    assert_eq!(count, all.len());
+    assert_eq!(damaged.len(), 1);
+    assert_eq!(damaged[0].0, all[2].position as u64);
+    assert!(damaged[0].1.contains("crc"), "{}", damaged[0].1);
+}
