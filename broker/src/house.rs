@@ -1,6 +1,7 @@
 //! Everything a handler may reach, in one place.
 
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use kafka_protocol::error::ResponseError;
@@ -13,8 +14,10 @@ use tokio::task::spawn_blocking;
 
 use crate::cluster::admin::Admin;
 use crate::cluster::client::ZooKeeper;
-use crate::cluster::controller::ReplicaSide;
+use crate::cluster::controller::{ControllerHandle, ReplicaSide};
+use crate::cluster::in_sync::IsrChanges;
 use crate::cluster::metadata::MetadataCache;
+use crate::cluster::to_controller::{ControllerChannel, ToController};
 use crate::config::BrokerConfig;
 use crate::fetching::FetchSessions;
 use crate::machines::group_room::{GroupRoom, OFFSETS_TOPIC};
@@ -25,6 +28,12 @@ use crate::reconfiguration::{self, LiveConfig};
 
 /// Broker epoch in requests from controllers that do not know it (`AbstractControlRequest.UNKNOWN_BROKER_EPOCH`).
 const UNKNOWN_BROKER_EPOCH: i64 = -1;
+
+/// What the broker's way to the controller makes possible.
+struct Office {
+    to_controller: Arc<ToController>,
+    isr_changes: IsrChanges,
+}
 
 /// The rooms of a running broker.
 pub(crate) struct House {
@@ -40,7 +49,9 @@ pub(crate) struct House {
     pub(crate) producer_ids: ProducerIds,
     pub(crate) zookeeper: Arc<ZooKeeper>,
     /// czxid of this broker's registration, the newest one.
-    broker_epoch: AtomicI64,
+    broker_epoch: Arc<AtomicI64>,
+    /// Set before the first request is taken.
+    office: OnceLock<Office>,
 }
 
 impl House {
@@ -64,7 +75,8 @@ impl House {
             producer_ids: ProducerIds::default(),
             zookeeper: Arc::clone(zookeeper),
             config,
-            broker_epoch: AtomicI64::new(UNKNOWN_BROKER_EPOCH),
+            broker_epoch: Arc::new(AtomicI64::new(UNKNOWN_BROKER_EPOCH)),
+            office: OnceLock::new(),
         }
     }
 
@@ -73,14 +85,39 @@ impl House {
         broker_epoch != UNKNOWN_BROKER_EPOCH && broker_epoch < self.broker_epoch.load(Ordering::Acquire)
     }
 
-    /// Whether this broker is the controller, as far as the last controller to speak told.
+    /// Whether this broker is the controller, as far as ZooKeeper told.
     pub(crate) fn is_controller(&self) -> bool {
-        self.metadata.snapshot().controller() == Some(self.me)
+        *self.to_controller().here().current().borrow() == Some(self.me)
     }
 
     /// Topics made, grown and deleted.
     pub(crate) fn admin(&self) -> Admin<'_> {
         Admin { zookeeper: &self.zookeeper, metadata: &self.metadata, topic_ids: true }
+    }
+
+    /// Opens the way to the controller; once, before the first request is taken.
+    pub(crate) fn open_office(&self, controller: ControllerHandle, channel: ControllerChannel) {
+        let metadata = Arc::clone(&self.metadata);
+        let epoch = Arc::clone(&self.broker_epoch);
+        let to_controller = Arc::new(ToController::new(self.me, controller, metadata, channel, epoch));
+        let isr_changes = IsrChanges::start(Arc::clone(&to_controller));
+        let opened = self.office.set(Office { to_controller, isr_changes });
+        assert!(opened.is_ok(), "the way to the controller is opened once");
+    }
+
+    /// The way to the controller.
+    pub(crate) fn to_controller(&self) -> &Arc<ToController> {
+        &self.office().to_controller
+    }
+
+    /// Where leaders ask for other in-sync sets.
+    #[allow(dead_code, reason = "leaders do not watch their followers yet")]
+    pub(crate) fn isr_changes(&self) -> &IsrChanges {
+        &self.office().isr_changes
+    }
+
+    fn office(&self) -> &Office {
+        self.office.get().expect("opened before the first request is taken")
     }
 
     /// The broker registered (again).

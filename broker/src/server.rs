@@ -22,6 +22,7 @@ use crate::cluster::entities::{self, ConfigsError};
 use crate::cluster::identity::{self, IdentityError};
 use crate::cluster::metadata::MetadataCache;
 use crate::cluster::registration::{self, FormerSessions, RegistrationError};
+use crate::cluster::to_controller::ControllerChannel;
 use crate::cluster::znodes::BrokerInfo;
 use crate::config::BrokerConfig;
 use crate::config::coordinates::{ConnectString, Coordination};
@@ -182,6 +183,7 @@ impl Broker {
         let settings = controller_settings(config, me);
         // The candidate ends with the client of ZooKeeper.
         let (controller, _) = controller::stand(Arc::clone(zookeeper), settings, broker, Arc::clone(&house));
+        house.open_office(controller.clone(), controller_channel(config, me));
         let changes = config_changes::follow(Arc::clone(zookeeper), bookmark);
         let following = reconfiguration::follow(Arc::clone(&house), controller.clone(), changes);
         housekeeping.spawn(following);
@@ -219,16 +221,29 @@ fn controller_settings(config: &BrokerConfig, me: BrokerId) -> ControllerSetting
 
 /// As Apache's `RequestSendThread` connects.
 fn link_settings(config: &BrokerConfig, me: BrokerId) -> LinkSettings {
-    let between = &config.between_brokers;
     LinkSettings {
-        peer: PeerSettings {
-            client_id: me.to_string().into(),
-            response_max: CONTROL_RESPONSE_MAX,
-            connect_timeout: between.connection_setup_timeout.min(between.controller_socket_timeout),
-            reconnect_backoff: CONTROLLER_BACKOFF,
-            receive_buffer: None,
-        },
-        request_timeout: between.request_timeout,
+        peer: control_connections(config, me),
+        request_timeout: config.between_brokers.request_timeout,
+    }
+}
+
+/// As Apache's `NodeToControllerRequestThread` connects.
+fn controller_channel(config: &BrokerConfig, me: BrokerId) -> ControllerChannel {
+    ControllerChannel {
+        listener: config.network.inter_broker_listener.as_str().into(),
+        peer: control_connections(config, me),
+        timeout: config.between_brokers.controller_socket_timeout,
+    }
+}
+
+fn control_connections(config: &BrokerConfig, me: BrokerId) -> PeerSettings {
+    let between = &config.between_brokers;
+    PeerSettings {
+        client_id: me.to_string().into(),
+        response_max: CONTROL_RESPONSE_MAX,
+        connect_timeout: between.connection_setup_timeout.min(between.controller_socket_timeout),
+        reconnect_backoff: CONTROLLER_BACKOFF,
+        receive_buffer: None,
     }
 }
 

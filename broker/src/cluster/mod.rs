@@ -12,6 +12,7 @@ pub(crate) mod consumer_offsets;
 pub(crate) mod controller;
 pub(crate) mod entities;
 pub(crate) mod identity;
+pub(crate) mod in_sync;
 mod ledger;
 mod loading;
 pub(crate) mod metadata;
@@ -20,5 +21,6 @@ pub(crate) mod registration;
 mod requests;
 #[cfg(test)]
 mod tests;
+pub(crate) mod to_controller;
 mod watches;
 pub(crate) mod znodes;

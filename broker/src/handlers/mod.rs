@@ -12,8 +12,11 @@ use kafka_protocol::protocol::Decodable;
 use crate::house::House;
 use crate::net::reply::{EncodeError, IntoReply, Reply};
 
+mod allocate_producer_ids;
 mod alter_configs;
+mod alter_partition;
 mod api_versions;
+mod controlled_shutdown;
 mod create_partitions;
 mod create_topics;
 mod delete_groups;
@@ -23,6 +26,7 @@ mod describe_cluster;
 pub(crate) mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
+mod elect_leaders;
 mod fetch;
 mod find_coordinator;
 mod first_use;
@@ -112,6 +116,7 @@ apis! {
     LeaderAndIsr => leader_and_isr::handle, versions 0..=7;
     StopReplica => stop_replica::handle, versions 0..=4;
     UpdateMetadata => update_metadata::handle, versions 0..=8;
+    ControlledShutdown => controlled_shutdown::handle, versions 0..=3;
     OffsetCommit => offset_commit::handle, versions 0..=9;
     OffsetFetch => offset_fetch::handle, versions 0..=9;
     FindCoordinator => find_coordinator::handle, versions 0..=6;
@@ -132,9 +137,12 @@ apis! {
     DescribeLogDirs => describe_log_dirs::handle, versions 0..=4;
     CreatePartitions => create_partitions::handle, versions 0..=3;
     DeleteGroups => delete_groups::handle, versions 0..=2;
+    ElectLeaders => elect_leaders::handle, versions 0..=2;
     IncrementalAlterConfigs => incremental_alter_configs::handle, versions 0..=1;
     OffsetDelete => offset_delete::handle, versions 0..=0;
+    AlterPartition => alter_partition::handle, versions 0..=3;
     DescribeCluster => describe_cluster::handle, versions 0..=1;
+    AllocateProducerIds => allocate_producer_ids::handle, versions 0..=0;
 }
 
 /// Answers one frame (without its length prefix).

@@ -3,10 +3,11 @@
 //! Always true here: a term begins with `/controller` and `/controller_epoch` written in one transaction, and ends when
 //! either changes hands or the session expires. Idle costs nothing: everything waits for a watch, a question or an answer.
 
+mod desk;
 mod links;
 mod term;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +16,7 @@ use kafka_protocol::messages::{
     LeaderAndIsrRequest, LeaderAndIsrResponse, StopReplicaRequest, StopReplicaResponse,
     UpdateMetadataRequest, UpdateMetadataResponse,
 };
-use storage::types::{BrokerId, TimestampMs, TopicPartition};
+use storage::types::{BrokerId, TimestampMs, TopicId, TopicPartition};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -28,6 +29,7 @@ use super::registration::{OnlyTimeEndsSessions, register};
 use super::znodes::{
     BrokerInfo, ControllerInfo, ProducerIdBlock, controller_epoch, encode_controller_epoch, paths,
 };
+pub(crate) use desk::ForController;
 pub(crate) use links::LinkSettings;
 use term::Term;
 
@@ -70,7 +72,6 @@ pub(crate) trait ReplicaSide: Send + Sync + 'static {
 
 /// What handlers ask the controller.
 #[derive(Clone, Debug)]
-#[allow(dead_code, reason = "the APIs that ask, named alike, are not served yet")]
 pub(crate) enum Question {
     AlterPartition { broker: BrokerId, broker_epoch: i64, changes: Vec<IsrChange> },
     ControlledShutdown { broker: BrokerId, broker_epoch: i64 },
@@ -95,7 +96,6 @@ pub(crate) enum ProducerIdRefusal {
     Failed(#[from] ProducerIdError),
 }
 
-#[allow(dead_code, reason = "the APIs that ask are not served yet; tests ask")]
 enum Command {
     Ask(Question, oneshot::Sender<Reply>),
     ProducerIds {
@@ -103,6 +103,7 @@ enum Command {
         broker_epoch: i64,
         answer: oneshot::Sender<Result<ProducerIdBlock, ProducerIdRefusal>>,
     },
+    TopicNames(BTreeSet<TopicId>, oneshot::Sender<BTreeMap<TopicId, Arc<str>>>),
     Tell(Event),
 }
 
@@ -110,12 +111,17 @@ enum Command {
 #[derive(Clone)]
 pub(crate) struct ControllerHandle {
     commands: mpsc::Sender<Command>,
-    #[allow(dead_code, reason = "read by `current`")]
     current: watch::Receiver<Option<BrokerId>>,
 }
 
-#[allow(dead_code, reason = "the APIs that ask are not served yet; tests ask")]
 impl ControllerHandle {
+    /// Of a candidate that does not exist.
+    #[cfg(test)]
+    pub(crate) fn of_nobody() -> ControllerHandle {
+        let (commands, _) = mpsc::channel(1);
+        ControllerHandle { commands, current: watch::Sender::new(None).subscribe() }
+    }
+
     /// Who is controller, as far as ZooKeeper told; wakes at each change.
     pub(crate) fn current(&self) -> watch::Receiver<Option<BrokerId>> {
         self.current.clone()
@@ -124,6 +130,16 @@ impl ControllerHandle {
     pub(crate) async fn ask(&self, question: Question) -> Result<Reply, NotController> {
         let (answer, answered) = oneshot::channel();
         self.commands.send(Command::Ask(question, answer)).await.map_err(|_| NotController)?;
+        answered.await.map_err(|_| NotController)
+    }
+
+    /// The names of topics as the controller knows them; those it does not know are left out.
+    pub(crate) async fn topic_names(
+        &self,
+        ids: BTreeSet<TopicId>,
+    ) -> Result<BTreeMap<TopicId, Arc<str>>, NotController> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::TopicNames(ids, answer)).await.map_err(|_| NotController)?;
         answered.await.map_err(|_| NotController)
     }
 

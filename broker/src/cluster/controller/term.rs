@@ -239,6 +239,12 @@ impl Term {
                 let _ = answer.send(self.allocate(broker, broker_epoch).await);
                 Ok(())
             }
+            Command::TopicNames(ids, answer) => {
+                let image = self.plan.image();
+                let known = ids.into_iter().filter_map(|id| Some((id, Arc::clone(image.topic_name(id)?))));
+                let _ = answer.send(known.collect());
+                Ok(())
+            }
             Command::Ask(question, asker) => {
                 let ticket = Ticket(self.next_ticket);
                 self.next_ticket += 1;
