@@ -8,5 +8,6 @@ pub mod groups;
 pub mod machine;
 pub mod replication;
 pub mod time;
+pub mod transactions;
 mod wire;
 pub mod znodes;

@@ -17,6 +17,8 @@ pub enum WireError {
     Text,
     #[error("the record has version {0}, which Kafka 3.9 does not know")]
     Version(i16),
+    #[error("the record says that a transaction is in state {0}, which Kafka 3.9 does not know")]
+    State(i8),
 }
 
 /// Reads fields from the front of a key or value.
@@ -37,6 +39,10 @@ impl<'a> Reader<'a> {
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         self.take(N)?.try_into().map_err(|_| WireError::Short)
+    }
+
+    pub(crate) fn i8(&mut self) -> Result<i8, WireError> {
+        Ok(i8::from_be_bytes(self.array()?))
     }
 
     pub(crate) fn i16(&mut self) -> Result<i16, WireError> {
@@ -99,10 +105,15 @@ impl<'a> Reader<'a> {
 
     /// How many elements follow. An element has at least one byte, so a count above what is left is a lie.
     pub(crate) fn count(&mut self, compact: bool) -> Result<usize, WireError> {
+        self.nullable_count(compact)?.ok_or(WireError::Length)
+    }
+
+    /// Like [`Reader::count`]; `None` for a null array.
+    pub(crate) fn nullable_count(&mut self, compact: bool) -> Result<Option<usize>, WireError> {
         let prefix = if compact { Prefix::Compact } else { Prefix::Int32 };
         match self.length(prefix)? {
-            Some(count) if count <= self.rest.len() => Ok(count),
-            _ => Err(WireError::Length),
+            Some(count) if count > self.rest.len() => Err(WireError::Length),
+            count => Ok(count),
         }
     }
 
@@ -135,6 +146,16 @@ impl Writer {
         let mut out = BytesMut::new();
         out.put_i16(version);
         Writer { out }
+    }
+
+    pub(crate) fn i8(&mut self, value: i8) -> &mut Self {
+        self.out.put_i8(value);
+        self
+    }
+
+    pub(crate) fn i16(&mut self, value: i16) -> &mut Self {
+        self.out.put_i16(value);
+        self
     }
 
     pub(crate) fn i32(&mut self, value: i32) -> &mut Self {
