@@ -1,6 +1,7 @@
 //! The one table from what can go wrong in our rooms to Kafka's error codes.
 
 use coordinator::groups::GroupError;
+use coordinator::transactions::TransactionError;
 use kafka_protocol::error::ResponseError;
 use storage::batch::{Refusal, RefusalKind};
 use storage::error::{AppendError, ReadError, StorageError};
@@ -10,6 +11,9 @@ use crate::config::operations::OperationError;
 use crate::handlers::describe_configs::DescribeError;
 use crate::reconfiguration::alter::AlterError;
 use crate::telemetry::loggers::LoggerError;
+
+/// KIP-890; younger than our crate of codes.
+pub(crate) const TRANSACTION_ABORTABLE: ResponseError = ResponseError::Unknown(120);
 
 /// The wire code of a failure.
 pub(crate) trait WireError {
@@ -116,6 +120,25 @@ impl WireError for StorageError {
     }
 }
 
+impl WireError for TransactionError {
+    fn wire(&self) -> ResponseError {
+        match self {
+            TransactionError::InvalidRequest => ResponseError::InvalidRequest,
+            TransactionError::InvalidTimeout => ResponseError::InvalidTransactionTimeout,
+            TransactionError::CoordinatorNotAvailable => ResponseError::CoordinatorNotAvailable,
+            TransactionError::LoadInProgress => ResponseError::CoordinatorLoadInProgress,
+            TransactionError::NotCoordinator => ResponseError::NotCoordinator,
+            TransactionError::InvalidProducerIdMapping => ResponseError::InvalidProducerIdMapping,
+            TransactionError::ProducerFenced => ResponseError::ProducerFenced,
+            TransactionError::ConcurrentTransactions => ResponseError::ConcurrentTransactions,
+            TransactionError::InvalidState => ResponseError::InvalidTxnState,
+            TransactionError::Abortable => TRANSACTION_ABORTABLE,
+            TransactionError::NotFound => ResponseError::TransactionalIdNotFound,
+            TransactionError::Unknown => ResponseError::UnknownServerError,
+        }
+    }
+}
+
 impl WireError for GroupError {
     fn wire(&self) -> ResponseError {
         match self {
@@ -138,6 +161,8 @@ impl WireError for GroupError {
             GroupError::GroupNotFound => ResponseError::GroupIdNotFound,
             GroupError::SubscribedToTopic => ResponseError::GroupSubscribedToTopic,
             GroupError::TimedOut => ResponseError::RequestTimedOut,
+            GroupError::ProducerFenced => ResponseError::InvalidProducerEpoch,
+            GroupError::NotInTransaction => ResponseError::InvalidTxnState,
             GroupError::Unknown => ResponseError::UnknownServerError,
         }
     }

@@ -22,9 +22,11 @@ use crate::config::BrokerConfig;
 use crate::fetching::FetchSessions;
 use crate::machines::group_room::{GroupRoom, OFFSETS_TOPIC};
 use crate::machines::partition_journal::PartitionJournal;
+use crate::machines::transaction_room::{TRANSACTION_TOPIC, TakenSeats, TransactionRoom};
 use crate::partition::{Acks, Partitions, RoleChange};
 use crate::producer_ids::ProducerIds;
 use crate::reconfiguration::{self, LiveConfig};
+use crate::transactions::remote::Colleagues;
 
 /// Broker epoch in requests from controllers that do not know it (`AbstractControlRequest.UNKNOWN_BROKER_EPOCH`).
 const UNKNOWN_BROKER_EPOCH: i64 = -1;
@@ -46,6 +48,8 @@ pub(crate) struct House {
     pub(crate) partitions: Arc<Partitions>,
     pub(crate) fetch_sessions: FetchSessions,
     pub(crate) groups: GroupRoom<PartitionJournal>,
+    pub(crate) transactions: TransactionRoom<PartitionJournal>,
+    pub(crate) colleagues: Colleagues,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) zookeeper: Arc<ZooKeeper>,
     /// czxid of this broker's registration, the newest one.
@@ -55,16 +59,18 @@ pub(crate) struct House {
 }
 
 impl House {
-    /// A broker that is not registered yet.
+    /// A broker that is not registered yet, and the seats of its transaction coordinator as they are taken, for
+    /// [`crate::transactions::attend`].
     pub(crate) fn new(
         me: BrokerId,
         cluster_id: &str,
         live: LiveConfig,
         partitions: Arc<Partitions>,
         zookeeper: &Arc<ZooKeeper>,
-    ) -> House {
+    ) -> (House, TakenSeats<PartitionJournal>) {
         let config = live.current();
-        House {
+        let (transactions, taken) = TransactionRoom::new(&config.transactions);
+        let house = House {
             me,
             cluster_id: cluster_id.into(),
             live,
@@ -72,12 +78,15 @@ impl House {
             partitions,
             fetch_sessions: FetchSessions::new(config.fetch.session_slots),
             groups: GroupRoom::new(&config.groups),
+            transactions,
+            colleagues: Colleagues::default(),
             producer_ids: ProducerIds::default(),
             zookeeper: Arc::clone(zookeeper),
             config,
             broker_epoch: Arc::new(AtomicI64::new(UNKNOWN_BROKER_EPOCH)),
             office: OnceLock::new(),
-        }
+        };
+        (house, taken)
     }
 
     /// Whether a controller's request was meant for an earlier life of this broker (KIP-380).
@@ -160,16 +169,23 @@ impl House {
 
     /// Internal topics have rooms of their own that go where the leader is.
     fn follow_roles(&self, changes: &[RoleChange]) {
-        for change in changes.iter().filter(|change| &*change.partition.topic == OFFSETS_TOPIC) {
+        for change in changes {
+            let seat = change.partition.partition;
             let led = change.leads.and_then(|epoch| Some((epoch, self.partitions.get(&change.partition)?)));
-            match led {
-                Some((epoch, partition)) => {
+            match (&*change.partition.topic, led) {
+                (OFFSETS_TOPIC, Some((epoch, partition))) => {
                     // Deprecated in Kafka 3.8, and still obeyed.
                     let acks = Acks::from_wire(self.config.groups.offsets_commit_required_acks);
                     let journal = PartitionJournal { partition, acks: acks.unwrap_or(Acks::All) };
-                    self.groups.seats().lead(change.partition.partition, epoch, journal);
+                    self.groups.seats().lead(seat, epoch, journal);
                 }
-                None => self.groups.seats().resign(change.partition.partition),
+                (OFFSETS_TOPIC, None) => self.groups.seats().resign(seat),
+                (TRANSACTION_TOPIC, Some((epoch, partition))) => {
+                    let journal = PartitionJournal { partition, acks: Acks::All };
+                    self.transactions.seats().lead(seat, epoch, journal);
+                }
+                (TRANSACTION_TOPIC, None) => self.transactions.seats().resign(seat),
+                _ => {}
             }
         }
     }

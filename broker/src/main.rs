@@ -23,6 +23,7 @@ mod producer_ids;
 mod reconfiguration;
 mod server;
 mod telemetry;
+mod transactions;
 mod zookeeper;
 
 use std::io::Write as _;

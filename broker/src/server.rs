@@ -35,6 +35,7 @@ use crate::partition::registry::{LogSettings, TopicConfigs, producer_settings};
 use crate::partition::surroundings::Surroundings;
 use crate::peers::PeerSettings;
 use crate::reconfiguration::{self, LiveConfig};
+use crate::transactions;
 use crate::zookeeper::{EmbeddedServer, Settings as EmbeddedSettings, StartError};
 
 /// `/feature` of inter.broker.protocol.version 2.7 and above: version 2, status enabled.
@@ -168,7 +169,8 @@ impl Broker {
         let partitions = Arc::new(open_partitions(config, zookeeper, me, directories).await?);
         let front = Front::bind(&config.network)?;
         let listeners = front.bound();
-        let house = Arc::new(House::new(me, &cluster_id, live, Arc::clone(&partitions), zookeeper));
+        let (house, taken_seats) = House::new(me, &cluster_id, live, Arc::clone(&partitions), zookeeper);
+        let house = Arc::new(house);
         let broker = BrokerInfo {
             id: me,
             rack: config.identity.rack.clone(),
@@ -187,12 +189,14 @@ impl Broker {
         let changes = config_changes::follow(Arc::clone(zookeeper), bookmark);
         let following = reconfiguration::follow(Arc::clone(&house), controller.clone(), changes);
         housekeeping.spawn(following);
+        housekeeping.spawn(transactions::attend(Arc::clone(&house), taken_seats));
         let front = front.open(&house);
         Ok(Broker { house, front, housekeeping, controller, listeners })
     }
 
     async fn stop(self, _: &BrokerConfig) {
         self.house.groups.close();
+        self.house.transactions.close();
         self.front.close().await;
         drop(self.housekeeping);
         let partitions = Arc::clone(&self.house.partitions);

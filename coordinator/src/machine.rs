@@ -25,6 +25,10 @@ pub enum AppendFailure {
     NotEnoughReplicas,
     /// Larger than the partition takes.
     TooLarge,
+    /// The log knows a newer epoch of the transactional producer that the records are for.
+    ProducerFenced,
+    /// The records are for a transaction that the log was not told of.
+    NotInTransaction,
     /// Appended, but not committed in time.
     TimedOut,
 }

@@ -20,6 +20,7 @@ mod rule;
 mod settings;
 pub(crate) mod table;
 pub(crate) mod topic;
+mod transactions;
 mod value;
 mod version;
 
@@ -38,6 +39,7 @@ use properties::{Properties, PropertiesError};
 use replication::Replication;
 use settings::Settings;
 use topic::TopicConfig;
+pub(crate) use transactions::Transactions;
 
 /// Everything the operator decided, ready to be used.
 #[derive(Clone, Debug)]
@@ -195,12 +197,6 @@ pub(crate) struct BetweenBrokers {
     pub(crate) controller_socket_timeout: Duration,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct Transactions {
-    /// The longest timeout a producer may ask for. Default: 15 min.
-    pub(crate) timeout_max: Duration,
-}
-
 /// Why there is no configuration to start with.
 #[derive(Debug, Error)]
 pub(crate) enum ConfigError {
@@ -263,7 +259,7 @@ impl BrokerConfig {
             groups: groups(&settings),
             controller: controller(&settings),
             between_brokers: between_brokers(&settings),
-            transactions: Transactions { timeout_max: settings.millis("transaction.max.timeout.ms") },
+            transactions: Transactions::new(&settings),
             replication: Replication::new(&settings),
             warnings: checks::warnings(&settings),
             settings,

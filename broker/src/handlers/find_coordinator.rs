@@ -1,4 +1,4 @@
-//! FindCoordinator: which broker keeps a group. The first one to ask has the offsets topic made.
+//! FindCoordinator: which broker keeps a group or a transactional id. The first one to ask has the topic made.
 
 use std::sync::Arc;
 
@@ -12,6 +12,8 @@ use crate::handlers::group_words::{offsets_partitions, wire};
 use crate::handlers::{Context, first_use};
 use crate::house::House;
 use crate::machines::group_room::{OFFSETS_TOPIC, partition_for};
+use crate::machines::transaction_room::TRANSACTION_TOPIC;
+use crate::transactions;
 
 const SEVERAL_KEYS_SINCE: i16 = 4;
 const SHARE_SINCE: i16 = 6;
@@ -32,8 +34,10 @@ pub(crate) async fn handle(
     context: &Context,
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
-    if request.key_type == GROUP && house.metadata.snapshot().topic(OFFSETS_TOPIC).is_none() {
-        first_use::create(house, vec![OFFSETS_TOPIC.to_owned()]).await;
+    if let Some(topic) = topic_of(request.key_type)
+        && house.metadata.snapshot().topic(topic).is_none()
+    {
+        first_use::create(house, vec![topic.to_owned()]).await;
     }
     if context.version < SEVERAL_KEYS_SINCE {
         return in_old_words(find(house, context, request.key_type, &request.key));
@@ -56,11 +60,20 @@ pub(crate) async fn handle(
     FindCoordinatorResponse::default().with_coordinators(found.collect())
 }
 
+/// The internal topic whose leaders coordinate what the key names.
+fn topic_of(key_type: i8) -> Option<&'static str> {
+    match key_type {
+        GROUP => Some(OFFSETS_TOPIC),
+        TRANSACTION => Some(TRANSACTION_TOPIC),
+        _ => None,
+    }
+}
+
 fn find(house: &House, context: &Context, key_type: i8, key: &str) -> Result<Place, ResponseError> {
     let metadata = house.metadata.snapshot();
     let (topic, partition) = match key_type {
         GROUP => (OFFSETS_TOPIC, partition_for(key, offsets_partitions(house))),
-        TRANSACTION => return Err(ResponseError::CoordinatorNotAvailable),
+        TRANSACTION => (TRANSACTION_TOPIC, partition_for(key, transactions::topic_partitions(house))),
         // Share groups need KRaft; Kafka answers so in ZooKeeper mode.
         SHARE if context.version >= SHARE_SINCE => return Err(ResponseError::CoordinatorNotAvailable),
         _ => return Err(ResponseError::InvalidRequest),

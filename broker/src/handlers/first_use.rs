@@ -10,6 +10,7 @@ use tracing::warn;
 use crate::cluster::admin::NewTopic;
 use crate::house::House;
 use crate::machines::group_room::OFFSETS_TOPIC;
+use crate::machines::transaction_room::TRANSACTION_TOPIC;
 
 /// Begins to create topics that are not there, without waiting for their leaders. Tells for each what a client that
 /// asked for its metadata hears: `LeaderNotAvailable` where it is on its way.
@@ -37,38 +38,67 @@ pub(super) async fn create(house: &House, names: Vec<String>) -> BTreeMap<String
     names.into_iter().zip(told).collect()
 }
 
-/// Without its offsets topic no group can work, and clients ask for it again and again.
+/// Without its topic no coordinator can work, and clients ask for it again and again.
 fn say_once(name: &str, error: ResponseError, brokers: usize) {
-    static SAID: Once = Once::new();
-    if name == OFFSETS_TOPIC {
-        SAID.call_once(|| {
-            warn!(
-                ?error,
-                brokers,
-                "{OFFSETS_TOPIC} cannot be created, so consumer groups cannot work: start more brokers, or set \
-                 offsets.topic.replication.factor to at most the number of brokers (1 on one machine)"
-            );
-        });
-    }
+    static OFFSETS: Once = Once::new();
+    static TRANSACTIONS: Once = Once::new();
+    let (said, what, key) = match name {
+        OFFSETS_TOPIC => (&OFFSETS, "consumer groups", "offsets.topic.replication.factor"),
+        TRANSACTION_TOPIC => (&TRANSACTIONS, "transactions", "transaction.state.log.replication.factor"),
+        _ => return,
+    };
+    said.call_once(|| {
+        warn!(
+            ?error,
+            brokers,
+            "{name} cannot be created, so {what} cannot work: start more brokers, or set {key} to at most the number \
+             of brokers (1 on one machine)"
+        );
+    });
 }
 
 const NO_WAIT: i32 = 0;
 
 fn new_topic(house: &House, name: &str) -> NewTopic {
-    if name != OFFSETS_TOPIC {
-        return NewTopic { name: name.to_owned(), ..NewTopic::default() };
+    match name {
+        OFFSETS_TOPIC => offsets_topic(house),
+        TRANSACTION_TOPIC => transaction_topic(house),
+        _ => NewTopic { name: name.to_owned(), ..NewTopic::default() },
     }
+}
+
+fn config(key: &str, value: impl ToString) -> (String, Option<String>) {
+    (key.to_owned(), Some(value.to_string()))
+}
+
+fn offsets_topic(house: &House) -> NewTopic {
     let groups = &house.config.groups;
-    let config = |key: &str, value: String| (key.to_owned(), Some(value));
     NewTopic {
-        name: name.to_owned(),
+        name: OFFSETS_TOPIC.to_owned(),
         partitions: Some(groups.offsets_topic_partitions),
         replication_factor: Some(groups.offsets_topic_replication_factor.into()),
         assignments: Vec::new(),
         configs: vec![
-            config("compression.type", "producer".to_owned()),
-            config("cleanup.policy", "compact".to_owned()),
-            config("segment.bytes", groups.offsets_topic_segment_bytes.to_string()),
+            config("compression.type", "producer"),
+            config("cleanup.policy", "compact"),
+            config("segment.bytes", groups.offsets_topic_segment_bytes),
+        ],
+    }
+}
+
+fn transaction_topic(house: &House) -> NewTopic {
+    let transactions = &house.config.transactions;
+    NewTopic {
+        name: TRANSACTION_TOPIC.to_owned(),
+        partitions: Some(transactions.topic_partitions),
+        replication_factor: Some(transactions.topic_replication_factor.into()),
+        assignments: Vec::new(),
+        configs: vec![
+            config("unclean.leader.election.enable", false),
+            config("compression.type", "uncompressed"),
+            config("cleanup.policy", "compact"),
+            config("min.insync.replicas", transactions.topic_min_isr),
+            config("segment.bytes", transactions.topic_segment_bytes),
         ],
     }
 }

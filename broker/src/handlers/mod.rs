@@ -12,6 +12,8 @@ use kafka_protocol::protocol::Decodable;
 use crate::house::House;
 use crate::net::reply::{EncodeError, IntoReply, Reply};
 
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
 mod allocate_producer_ids;
 mod alter_configs;
 mod alter_partition;
@@ -26,7 +28,10 @@ mod describe_cluster;
 pub(crate) mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
+mod describe_producers;
+mod describe_transactions;
 mod elect_leaders;
+mod end_txn;
 mod fetch;
 mod find_coordinator;
 mod first_use;
@@ -39,6 +44,7 @@ mod leader_and_isr;
 mod leave_group;
 mod list_groups;
 mod list_offsets;
+mod list_transactions;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -49,7 +55,11 @@ mod produce;
 mod stop_replica;
 mod sync_group;
 pub(crate) mod topics;
+mod transaction_words;
+mod txn_offset_commit;
 mod update_metadata;
+mod verified;
+mod write_txn_markers;
 
 /// Who asks, and how: what a handler may know of the connection and the request's header.
 #[derive(Clone, Debug)]
@@ -132,6 +142,11 @@ apis! {
     DeleteRecords => delete_records::handle, versions 0..=2;
     InitProducerId => init_producer_id::handle, versions 0..=5;
     OffsetForLeaderEpoch => offset_for_leader_epoch::handle, versions 0..=4;
+    AddPartitionsToTxn => add_partitions_to_txn::handle, versions 0..=5;
+    AddOffsetsToTxn => add_offsets_to_txn::handle, versions 0..=4;
+    EndTxn => end_txn::handle, versions 0..=4;
+    WriteTxnMarkers => write_txn_markers::handle, versions 0..=1;
+    TxnOffsetCommit => txn_offset_commit::handle, versions 0..=4;
     DescribeConfigs => describe_configs::handle, versions 0..=4;
     AlterConfigs => alter_configs::handle, versions 0..=2;
     DescribeLogDirs => describe_log_dirs::handle, versions 0..=4;
@@ -142,6 +157,9 @@ apis! {
     OffsetDelete => offset_delete::handle, versions 0..=0;
     AlterPartition => alter_partition::handle, versions 0..=3;
     DescribeCluster => describe_cluster::handle, versions 0..=1;
+    DescribeProducers => describe_producers::handle, versions 0..=0;
+    DescribeTransactions => describe_transactions::handle, versions 0..=0;
+    ListTransactions => list_transactions::handle, versions 0..=1;
     AllocateProducerIds => allocate_producer_ids::handle, versions 0..=0;
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::produce_request::PartitionProduceData;
 use kafka_protocol::messages::produce_response::{
@@ -13,12 +12,14 @@ use kafka_protocol::messages::produce_response::{
 use kafka_protocol::messages::{BrokerId, ProduceRequest, ProduceResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use storage::batch::{self, Origin};
+use storage::producers::VerificationGuard;
 use storage::types::{LeaderEpoch, Offset};
 use tokio::time::Instant;
 use tracing::info;
 
 use crate::handlers::Context;
 use crate::handlers::topics::is_internal;
+use crate::handlers::verified::{self, Verified};
 use crate::house::House;
 use crate::net::reply::{self, Reply};
 use crate::partition::{Acks, Appended, Partition, ProduceError};
@@ -44,7 +45,11 @@ pub(crate) async fn handle(house: &Arc<House>, context: &Context, request: Produ
         Ok(true) if request.transactional_id.is_none() => {
             refuse_all(&request, &ResponseError::TransactionalIdAuthorizationFailed.into())
         }
-        Ok(_) => append_all(house, context, &request),
+        Ok(false) => append_all(house, context, &request, &Verified::default()),
+        Ok(true) => match verified::verify(house, context.version, &request).await {
+            Ok(verified) => append_all(house, context, &request, &verified),
+            Err(refused) => refuse_all(&request, &refused.into()),
+        },
         Err(unreadable) => refuse_all(&request, &unreadable),
     };
     if request.acks == 0 {
@@ -108,7 +113,12 @@ impl Outcome {
     }
 }
 
-fn append_all(house: &House, context: &Context, request: &ProduceRequest) -> Vec<(TopicName, Vec<Outcome>)> {
+fn append_all(
+    house: &House,
+    context: &Context,
+    request: &ProduceRequest,
+    verified: &Verified,
+) -> Vec<(TopicName, Vec<Outcome>)> {
     let acks = Acks::from_wire(request.acks);
     request
         .topic_data
@@ -117,7 +127,10 @@ fn append_all(house: &House, context: &Context, request: &ProduceRequest) -> Vec
             let outcomes = topic
                 .partition_data
                 .iter()
-                .map(|data| append(house, context, acks, &topic.name, data))
+                .map(|data| {
+                    let guard = verified.guard(&topic.name, data.index);
+                    append(house, context, acks, &topic.name, data, guard)
+                })
                 .collect();
             (topic.name.clone(), outcomes)
         })
@@ -130,6 +143,7 @@ fn append(
     acks: Option<Acks>,
     topic: &TopicName,
     data: &PartitionProduceData,
+    guard: Result<VerificationGuard, ProduceError>,
 ) -> Outcome {
     let refused = |result| Outcome { partition: data.index, result: Err(result), wait: None };
     let Some(acks) = acks else { return refused(ResponseError::InvalidRequiredAcks.into()) };
@@ -143,20 +157,17 @@ fn append(
         Ok(partition) => partition,
         Err(error) => return refused(error.into()),
     };
+    let guard = match guard {
+        Ok(guard) => guard,
+        Err(error) => return refused(error),
+    };
     let records = data.records.clone().unwrap_or_default();
-    if is_transactional(&records) {
-        // No transaction can have been opened here yet: what Kafka answers for a partition that was never added to one.
-        return refused(ResponseError::InvalidProducerIdMapping.into());
-    }
-    let result = partition.append(records, Origin::Client { produce_version: context.version }, acks);
+    let origin = Origin::Client { produce_version: context.version };
+    let result = partition.append_verified(records, origin, acks, guard);
     let wait = (acks == Acks::All && result.is_ok()).then_some(partition);
     let wait =
         wait.filter(|partition| result.as_ref().is_ok_and(|appended| !partition.is_committed(appended)));
     Outcome { partition: data.index, result, wait }
-}
-
-fn is_transactional(records: &Bytes) -> bool {
-    matches!(batch::headers(records).next(), Some(Ok(located)) if located.batch.is_transactional())
 }
 
 /// acks=0: the only answer to a failure is a closed connection, so that the producer refreshes its metadata.

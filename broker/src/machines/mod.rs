@@ -12,3 +12,5 @@ pub(crate) mod runner;
 pub(crate) mod seats;
 #[cfg(test)]
 mod tests;
+mod transaction_log;
+pub(crate) mod transaction_room;

@@ -66,6 +66,8 @@ fn failure(code: ResponseError) -> AppendFailure {
         }
         ResponseError::MessageTooLarge | ResponseError::RecordListTooLarge => AppendFailure::TooLarge,
         ResponseError::RequestTimedOut => AppendFailure::TimedOut,
+        ResponseError::InvalidProducerEpoch => AppendFailure::ProducerFenced,
+        ResponseError::InvalidTxnState => AppendFailure::NotInTransaction,
         _ => AppendFailure::Storage,
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use coordinator::machine::{AppendFailure, Decision, Ticket};
 use coordinator::time::Monotonic;
 use storage::types::Offset;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
@@ -32,6 +32,15 @@ pub(crate) struct Runner<M: Journaled, J: Journal> {
     inner: Mutex<Inner<M, J>>,
     /// Wakes the keeper of time when a deadline has come nearer, or all is over.
     alarm: Notify,
+    /// For those who look after what the machine has decided.
+    progress: watch::Sender<Progress>,
+}
+
+/// That something was written down, and whether anything will be again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    appends: u64,
+    pub(crate) closed: bool,
 }
 
 struct Inner<M: Journaled, J: Journal> {
@@ -56,8 +65,14 @@ impl<M: Journaled, J: Journal> Runner<M, J> {
             armed: None,
             closed: false,
         };
-        let runner =
-            Arc::new(Runner { name, journal, writing, inner: Mutex::new(inner), alarm: Notify::new() });
+        let runner = Arc::new(Runner {
+            name,
+            journal,
+            writing,
+            inner: Mutex::new(inner),
+            alarm: Notify::new(),
+            progress: watch::Sender::new(Progress::default()),
+        });
         {
             let mut inner = runner.lock();
             let decision = inner.machine.loaded(clock::now());
@@ -104,9 +119,13 @@ impl<M: Journaled, J: Journal> Runner<M, J> {
     }
 
     /// A record that another room has appended to the log, at `at`.
-    #[allow(dead_code, reason = "called by transactions, which are not there yet")]
     pub(crate) fn observe(&self, at: Offset, record: &M::Record) {
         self.lock().machine.apply(at, record);
+    }
+
+    /// Changes with every append, and at the end.
+    pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
     }
 
     /// Ends it: whoever waits is told [`Closed`].
@@ -115,6 +134,7 @@ impl<M: Journaled, J: Journal> Runner<M, J> {
         inner.closed = true;
         inner.waiting.clear();
         drop(inner);
+        self.progress.send_modify(|progress| progress.closed = true);
         self.alarm.notify_one();
     }
 
@@ -181,6 +201,7 @@ impl<M: Journaled, J: Journal> Runner<M, J> {
             }
             inner.last_append = Some(receipt);
         }
+        self.progress.send_modify(|progress| progress.appends += 1);
         Ok(())
     }
 

@@ -30,8 +30,16 @@ pub(crate) struct Seats<M: Journaled, J: Journal> {
     topic: &'static str,
     writing: Writing,
     make: Box<dyn Fn() -> M + Send + Sync>,
+    /// Told of every seat that is taken.
+    attend: Box<dyn Fn(Taken<M, J>) + Send + Sync>,
     /// A std mutex: held for a look-up or a change, never across `.await` or a read of the log.
     seats: Mutex<BTreeMap<i32, Seat<M, J>>>,
+}
+
+/// A seat from which is served from now on.
+pub(crate) struct Taken<M: Journaled, J: Journal> {
+    pub(crate) epoch: LeaderEpoch,
+    pub(crate) runner: Arc<Runner<M, J>>,
 }
 
 enum Seat<M: Journaled, J: Journal> {
@@ -52,7 +60,19 @@ impl<M: Journaled, J: Journal> Seats<M, J> {
         writing: Writing,
         make: impl Fn() -> M + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Seats { topic, writing, make: Box::new(make), seats: Mutex::default() })
+        Seats::attended(topic, writing, make, |_| {})
+    }
+
+    /// With somebody who looks after what the machines decide. `attend` is called with seats locked: it only takes
+    /// note.
+    pub(crate) fn attended(
+        topic: &'static str,
+        writing: Writing,
+        make: impl Fn() -> M + Send + Sync + 'static,
+        attend: impl Fn(Taken<M, J>) + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let (make, attend) = (Box::new(make), Box::new(attend));
+        Arc::new(Seats { topic, writing, make, attend, seats: Mutex::default() })
     }
 
     pub(crate) fn find(&self, partition: i32) -> Result<Arc<Runner<M, J>>, Vacant> {
@@ -101,7 +121,6 @@ impl<M: Journaled, J: Journal> Seats<M, J> {
     }
 
     /// A record that another room has appended to the partition's log.
-    #[allow(dead_code, reason = "called by transactions, which are not there yet")]
     pub(crate) fn observe(&self, partition: i32, at: Offset, record: M::Record) {
         match self.lock().get_mut(&partition) {
             Some(Seat::Taken { runner, .. }) => runner.observe(at, &record),
@@ -135,6 +154,7 @@ impl<M: Journaled, J: Journal> Seats<M, J> {
                 debug!(topic = self.topic, partition, records, ?took, epoch = epoch.0, "coordinating");
                 let name = format!("{}-{partition}", self.topic);
                 let runner = Runner::start(name, machine, journal, self.writing);
+                (self.attend)(Taken { epoch, runner: Arc::clone(&runner) });
                 seats.insert(partition, Seat::Taken { epoch, runner });
             }
             Err(failure) => {

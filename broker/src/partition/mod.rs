@@ -11,6 +11,7 @@ pub(crate) mod reading;
 pub(crate) mod registry;
 mod roles;
 pub(crate) mod surroundings;
+mod transactions;
 mod upkeep;
 pub(crate) mod waiters;
 mod writing;

@@ -155,7 +155,7 @@ pub(crate) fn producer_settings(config: &BrokerConfig) -> ProducerSettings {
     ProducerSettings {
         expiration_ms: ms(config.logs.producer_id_expiration),
         transaction_timeout_max_ms: ms(config.transactions.timeout_max),
-        ..ProducerSettings::default()
+        verify_transactions: config.transactions.verification,
     }
 }
 

@@ -64,13 +64,25 @@ impl Partition {
         origin: Origin,
         acks: Acks,
     ) -> Result<Appended, ProduceError> {
+        self.append_verified(records, origin, acks, VerificationGuard::NONE)
+    }
+
+    /// Like [`append`](Self::append), for records that may begin a transaction in this partition: `guard` is of
+    /// [`start_verification`](Self::start_verification), and the coordinator has confirmed it.
+    pub(crate) fn append_verified(
+        &self,
+        records: Bytes,
+        origin: Origin,
+        acks: Acks,
+        guard: VerificationGuard,
+    ) -> Result<Appended, ProduceError> {
         let config = self.config();
         let now = clock::wall();
         let prepared = batch::prepare(records, &rules(&config, &self.id, origin), now)
             .map_err(|refusal| ProduceError::refused(refusal, || self.start_offset()))?;
         let mut inner = self.lock();
         let before = inner.log.high_watermark();
-        let written = inner.append(prepared, origin, acks, &self.around, now);
+        let written = inner.append(prepared, (origin, guard), acks, &self.around, now);
         let (appended, rolled) = written.map_err(|error| error.told_with(inner.log.start()))?;
         self.publish(&inner, before);
         if rolled {
@@ -130,7 +142,7 @@ impl Inner {
     fn append(
         &mut self,
         prepared: Option<Prepared>,
-        origin: Origin,
+        (origin, verification): (Origin, VerificationGuard),
         acks: Acks,
         around: &Surroundings,
         now: TimestampMs,
@@ -148,10 +160,9 @@ impl Inner {
                 Appended { leader_epoch, base_offset: Offset::NONE, end, log_append_time: None, log_start };
             return Ok((nothing, false));
         };
-        let written = self.log.append_as_leader(
-            prepared,
-            LeaderAppend { origin, epoch: leader_epoch, verification: VerificationGuard::NONE, now },
-        )?;
+        let written = self
+            .log
+            .append_as_leader(prepared, LeaderAppend { origin, epoch: leader_epoch, verification, now })?;
         let end = self.log.end();
         self.log.set_high_watermark(around.now(|moment| leader.on_append(end, moment)));
         let appended = Appended {

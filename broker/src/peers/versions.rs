@@ -8,6 +8,7 @@ pub(crate) const LEADER_AND_ISR: i16 = 7;
 pub(crate) const STOP_REPLICA: i16 = 4;
 pub(crate) const UPDATE_METADATA: i16 = 8;
 pub(crate) const CONTROLLED_SHUTDOWN: i16 = 3;
+pub(crate) const ADD_PARTITIONS_TO_TXN: i16 = 5;
 pub(crate) const WRITE_TXN_MARKERS: i16 = 1;
 pub(crate) const ALTER_PARTITION: i16 = 3;
 pub(crate) const ALLOCATE_PRODUCER_IDS: i16 = 0;

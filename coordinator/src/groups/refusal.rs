@@ -44,6 +44,10 @@ pub enum GroupError {
     SubscribedToTopic,
     #[error("the request was not committed in time")]
     TimedOut,
+    #[error("a newer producer has the same transactional id")]
+    ProducerFenced,
+    #[error("the offsets were not added to the transaction")]
+    NotInTransaction,
     #[error("the log refused the record")]
     Unknown,
 }
@@ -57,7 +61,9 @@ impl GroupError {
             }
             AppendFailure::NotLeader | AppendFailure::Storage => GroupError::NotCoordinator,
             AppendFailure::TimedOut => GroupError::RebalanceInProgress,
-            AppendFailure::TooLarge => GroupError::Unknown,
+            AppendFailure::TooLarge | AppendFailure::ProducerFenced | AppendFailure::NotInTransaction => {
+                GroupError::Unknown
+            }
         }
     }
 
@@ -70,6 +76,8 @@ impl GroupError {
             AppendFailure::NotLeader | AppendFailure::Storage => GroupError::NotCoordinator,
             AppendFailure::TimedOut => GroupError::TimedOut,
             AppendFailure::TooLarge => GroupError::InvalidCommitOffsetSize,
+            AppendFailure::ProducerFenced => GroupError::ProducerFenced,
+            AppendFailure::NotInTransaction => GroupError::NotInTransaction,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use storage::types::{ProducerId, TimestampMs};
+use storage::types::TimestampMs;
 
 use super::command::{Identity, Init, Initialized, Reply};
 use super::record::{Metadata, NO_EPOCH, Record};
@@ -83,7 +83,6 @@ fn ready(
     identity: Identity,
     before: Identity,
 ) -> Decision<Transactions> {
-    assert!(identity.producer != ProducerId::NONE, "a producer id is given out by the cluster");
     let metadata = Metadata {
         producer: identity.producer,
         epoch: identity.epoch,

@@ -90,6 +90,9 @@ fn is_exhausted(epoch: i16) -> bool {
     epoch >= i16::MAX - 1
 }
 
+/// Whether each of some partitions belongs to a transaction.
+pub type Verdicts = Vec<(TopicPartition, Result<(), TransactionError>)>;
+
 /// All transactional ids of one partition of the transaction topic.
 pub struct Transactions {
     config: TransactionConfig,
@@ -115,9 +118,10 @@ impl Transactions {
         }
     }
 
-    /// Transactions whose outcome is decided and not yet known to all their partitions.
-    pub fn endings(&self) -> impl Iterator<Item = Ending> {
-        self.ending.iter().filter_map(|id| {
+    /// Transactions whose outcome is decided and not yet known to all their partitions, of those that are wanted.
+    pub fn endings(&self, wanted: impl Fn(&TransactionalId) -> bool) -> Vec<Ending> {
+        let ending = self.ending.iter().filter(|id| wanted(id));
+        let told = ending.filter_map(|id| {
             let transaction = self.transactions.get(id)?;
             let committed = transaction.metadata.state == State::PrepareCommit;
             Some(Ending {
@@ -126,7 +130,8 @@ impl Transactions {
                 outcome: if committed { Outcome::Commit } else { Outcome::Abort },
                 partitions: transaction.metadata.partitions.clone(),
             })
-        })
+        });
+        told.collect()
     }
 
     /// Whether each of `partitions` belongs to the open transaction of the producer (KIP-890).
@@ -137,7 +142,7 @@ impl Transactions {
         id: &str,
         identity: Identity,
         partitions: impl IntoIterator<Item = TopicPartition>,
-    ) -> Result<Vec<(TopicPartition, Result<(), TransactionError>)>, TransactionError> {
+    ) -> Result<Verdicts, TransactionError> {
         let transaction = self.transactions.get(id).ok_or(TransactionError::InvalidProducerIdMapping)?;
         steps::check_identity(transaction, identity)?;
         if transaction.metadata.state.is_ending() {

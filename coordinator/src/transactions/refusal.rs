@@ -40,7 +40,9 @@ impl TransactionError {
                 TransactionError::CoordinatorNotAvailable
             }
             AppendFailure::NotLeader | AppendFailure::Storage => TransactionError::NotCoordinator,
-            AppendFailure::TooLarge => TransactionError::Unknown,
+            AppendFailure::TooLarge | AppendFailure::ProducerFenced | AppendFailure::NotInTransaction => {
+                TransactionError::Unknown
+            }
         }
     }
 }

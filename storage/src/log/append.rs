@@ -123,7 +123,7 @@ impl Log {
             is_control: header.is_control(),
             marker: if header.is_control() { marker(&whole(assigned)) } else { None },
         };
-        self.producers.check_verified(&incoming, how.verification)?;
+        self.producers.check_verified(&incoming, how.origin, how.verification)?;
         self.producers.prepare(&incoming, Some(how.origin)).map(Some)
     }
 

@@ -319,6 +319,12 @@ impl Log {
         self.producers.start_verification(producer, sequence, epoch, now)
     }
 
+    /// The transaction coordinator has confirmed what `guard` was made for: the broker itself may now append for
+    /// `producer`, as the group coordinator does. A guard that is no longer expected confirms nothing.
+    pub fn confirm_verification(&mut self, producer: ProducerId, guard: VerificationGuard) {
+        self.producers.confirm(producer, guard);
+    }
+
     /// Flushes and closes: indexes get their final length, a producer snapshot is written. Yields the recovery point,
     /// which is the end.
     ///

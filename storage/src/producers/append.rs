@@ -49,12 +49,18 @@ impl Producers {
     pub(crate) fn check_verified(
         &self,
         batch: &Incoming,
+        origin: Origin,
         guard: VerificationGuard,
     ) -> Result<(), AppendError> {
         if !batch.is_transactional || batch.is_control || self.has_ongoing_transaction(batch.stamp.id) {
             return Ok(());
         }
-        let proven = guard != VerificationGuard::NONE && guard == self.guard_of(batch.stamp.id);
+        let proven = match origin {
+            Origin::Client { .. } => {
+                guard != VerificationGuard::NONE && guard == self.guard_of(batch.stamp.id)
+            }
+            Origin::Coordinator => self.verifications.get(&batch.stamp.id).is_some_and(|it| it.confirmed),
+        };
         if proven || !self.settings().verify_transactions {
             return Ok(());
         }

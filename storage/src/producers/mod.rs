@@ -67,6 +67,8 @@ struct Verification {
     since: TimestampMs,
     lowest_sequence: i32,
     epoch: i16,
+    /// See [`Producers::confirm`].
+    confirmed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +191,7 @@ impl Producers {
             since: now,
             lowest_sequence: sequence,
             epoch,
+            confirmed: false,
         });
         if epoch == verification.epoch && sequence < verification.lowest_sequence {
             verification.lowest_sequence = sequence;
@@ -196,8 +199,19 @@ impl Producers {
         if epoch > verification.epoch {
             verification.epoch = epoch;
             verification.lowest_sequence = sequence;
+            verification.confirmed = false;
         }
         verification.guard
+    }
+
+    /// The transaction coordinator knows what `guard` was made for: what the broker itself appends for `producer`
+    /// needs no further proof. Nothing happens where another guard is expected by now.
+    pub(crate) fn confirm(&mut self, producer: ProducerId, guard: VerificationGuard) {
+        if let Some(verification) = self.verifications.get_mut(&producer)
+            && verification.guard == guard
+        {
+            verification.confirmed = true;
+        }
     }
 
     /// The guard expected of `producer`, [`VerificationGuard::NONE`] without one.

@@ -1,6 +1,6 @@
 //! Producer ids and transactions.
 
-use super::reasons::TRANSACTIONS;
+use super::reasons::LOADING;
 use crate::config::key::{Key, keys};
 
 #[rustfmt::skip]
@@ -13,27 +13,27 @@ pub(super) const KEYS: &[Key] = keys! {
     "transaction.max.timeout.ms": Int = Some("900000"), AtLeast(1.0), High, ReadOnly => Honoured,
         "Longest transaction timeout a producer may ask for, in ms.";
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": Int = Some("10000"), AtLeast(1.0), Low, ReadOnly
-        => NoEffect(TRANSACTIONS),
+        => Honoured,
         "How often timed-out transactions are looked for, in ms.";
     "transaction.remove.expired.transaction.cleanup.interval.ms": Int = Some("3600000"), AtLeast(1.0), Low, ReadOnly
-        => NoEffect(TRANSACTIONS),
+        => Honoured,
         "How often expired transactional ids are looked for, in ms.";
     "transaction.partition.verification.enable": Boolean = Some("true"), Any, Low, ClusterWide
-        => NoEffect(TRANSACTIONS),
+        => Honoured,
         "Whether a partition asks the coordinator before it takes a transactional record.";
     "transaction.state.log.load.buffer.size": Int = Some("5242880"), AtLeast(1.0), High, ReadOnly
-        => NoEffect(TRANSACTIONS),
+        => NoEffect(LOADING),
         "Bytes read at once when transactions are loaded.";
-    "transaction.state.log.min.isr": Int = Some("2"), AtLeast(1.0), High, ReadOnly => NoEffect(TRANSACTIONS),
+    "transaction.state.log.min.isr": Int = Some("2"), AtLeast(1.0), High, ReadOnly => Honoured,
         "min.insync.replicas of the transaction topic.";
-    "transaction.state.log.num.partitions": Int = Some("50"), AtLeast(1.0), High, ReadOnly => NoEffect(TRANSACTIONS),
+    "transaction.state.log.num.partitions": Int = Some("50"), AtLeast(1.0), High, ReadOnly => Honoured,
         "Partitions of the transaction topic when it is created.";
     "transaction.state.log.replication.factor": Short = Some("3"), AtLeast(1.0), High, ReadOnly
-        => NoEffect(TRANSACTIONS),
+        => Honoured,
         "Replicas of the transaction topic when it is created.";
     "transaction.state.log.segment.bytes": Int = Some("104857600"), AtLeast(1.0), High, ReadOnly
-        => NoEffect(TRANSACTIONS),
+        => Honoured,
         "Segment size of the transaction topic, in bytes.";
-    "transactional.id.expiration.ms": Int = Some("604800000"), AtLeast(1.0), High, ReadOnly => NoEffect(TRANSACTIONS),
+    "transactional.id.expiration.ms": Int = Some("604800000"), AtLeast(1.0), High, ReadOnly => Honoured,
         "How long an idle transactional id is remembered, in ms.";
 };

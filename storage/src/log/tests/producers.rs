@@ -166,6 +166,30 @@ fn a_transactional_batch_needs_the_coordinators_word() {
 }
 
 #[test]
+fn the_brokers_own_transactional_batch_needs_the_coordinators_word_too() {
+    let mut place = Place::new(LogConfig::default());
+    place.producers.verify_transactions = true;
+    let mut log = place.open(LastStop::Clean);
+    let offsets = || {
+        let options = BatchOptions { is_transactional: true, ..options(producer(1, 0, 0)) };
+        prepared(batch_at(options, NOW.0, &["x"]), Origin::Coordinator)
+    };
+    let is_refused = |refused| matches!(refused, Err(AppendError::InvalidTransactionState { .. }));
+    let own = lead(0, Origin::Coordinator);
+    let stale = log.start_verification(ProducerId(1), -1, 0, NOW);
+    assert!(is_refused(log.append_as_leader(offsets(), own)), "asked, not answered");
+
+    mark(&mut log, producer(1, 0, -1), EndTransaction::Abort);
+    let guard = log.start_verification(ProducerId(1), -1, 0, NOW);
+    log.confirm_verification(ProducerId(1), stale);
+    assert!(is_refused(log.append_as_leader(offsets(), own)), "the answer was about an earlier transaction");
+
+    log.confirm_verification(ProducerId(1), guard);
+    log.append_as_leader(offsets(), own).expect("verified");
+    log.append_as_leader(offsets(), own).expect("within the transaction");
+}
+
+#[test]
 fn a_zombie_coordinator_is_fenced() {
     let place = Place::new(LogConfig::default());
     let mut log = place.open(LastStop::Clean);

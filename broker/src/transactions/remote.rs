@@ -1,0 +1,237 @@
+//! Other brokers, as transactions need them: leaders of partitions that wait for a marker, coordinators that are asked
+//! about a partition.
+//!
+//! Markers for one broker are collected while a request is on its way, and go together with the next one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use coordinator::transactions::Outcome;
+use kafka_protocol::error::{ParseResponseErrorCode, ResponseError};
+use kafka_protocol::messages::add_partitions_to_txn_request::{
+    AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
+};
+use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
+use kafka_protocol::messages::{
+    AddPartitionsToTxnRequest, ProducerId, TopicName, TransactionalId, WriteTxnMarkersRequest,
+    WriteTxnMarkersResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+use storage::types::{BrokerId, TopicPartition};
+use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
+use tracing::info;
+
+use super::marking::{Marker, MarkerResults};
+use super::verification::{Question, Verdicts};
+use crate::house::House;
+use crate::peers::{Address, Peer, PeerSettings, versions};
+
+/// Markers that go in one request at most.
+const MARKERS_PER_REQUEST_MAX: usize = 1_000;
+/// Markers that wait for one broker at most; who comes later waits to get in.
+const MARKERS_WAITING_MAX: usize = 10_000;
+/// Answers are as long as what was asked.
+const RESPONSE_MAX: usize = 64 << 20;
+const RECONNECT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// One marker on its way, and who waits for what comes of it.
+struct Letter {
+    marker: Marker,
+    partitions: Vec<TopicPartition>,
+    answer: oneshot::Sender<MarkerResults>,
+}
+
+/// The brokers that this one speaks to about transactions, connected when first needed.
+#[derive(Default)]
+pub(crate) struct Colleagues {
+    /// A std mutex: held for a look-up, never across `.await`. An address that changes makes a new entry.
+    letters: Mutex<BTreeMap<BrokerId, (Address, mpsc::Sender<Letter>)>>,
+    questions: Mutex<BTreeMap<BrokerId, Arc<AsyncMutex<Peer>>>>,
+}
+
+impl Colleagues {
+    /// Has the leader write markers. A broker that cannot be reached, or answers with nonsense, is
+    /// `NotLeaderOrFollower` for all: to be tried again where the leader is by then.
+    pub(crate) async fn mark(
+        &self,
+        house: &Arc<House>,
+        leader: BrokerId,
+        marker: Marker,
+        partitions: Vec<TopicPartition>,
+    ) -> MarkerResults {
+        let (answer, answered) = oneshot::channel();
+        let unanswered = partitions.clone();
+        let sent = match self.letterbox(house, leader) {
+            Some(letters) => letters.send(Letter { marker, partitions, answer }).await.is_ok(),
+            None => false,
+        };
+        match (sent, answered.await) {
+            (true, Ok(results)) => results,
+            _ => {
+                let refused = |id| (id, Err(ResponseError::NotLeaderOrFollower));
+                unanswered.into_iter().map(refused).collect()
+            }
+        }
+    }
+
+    fn letterbox(&self, house: &Arc<House>, leader: BrokerId) -> Option<mpsc::Sender<Letter>> {
+        let address = address(house, leader)?;
+        let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, letterbox)) = letters.get(&leader)
+            && *known == address
+            && !letterbox.is_closed()
+        {
+            return Some(letterbox.clone());
+        }
+        let (sender, receiver) = mpsc::channel(MARKERS_WAITING_MAX);
+        let peer = Peer::new(address.clone(), settings(house));
+        tokio::spawn(deliver(peer, receiver, house.config.between_brokers.request_timeout));
+        letters.insert(leader, (address, sender.clone()));
+        Some(sender)
+    }
+
+    /// Asks the coordinator on another broker whether partitions belong to a transaction.
+    pub(crate) async fn verify(
+        &self,
+        house: &House,
+        coordinator: BrokerId,
+        question: &Question<'_>,
+    ) -> Result<Verdicts, ResponseError> {
+        let peer = self.peer(house, coordinator).ok_or(ResponseError::CoordinatorNotAvailable)?;
+        let within = house.config.between_brokers.request_timeout;
+        let request = AddPartitionsToTxnRequest::default().with_transactions(vec![transaction(question)]);
+        let answer = peer.lock().await.call(&request, versions::ADD_PARTITIONS_TO_TXN, within).await;
+        let answer = answer.map_err(|error| {
+            info!(%coordinator, %error, "a transaction could not be verified");
+            ResponseError::NetworkException
+        })?;
+        match answer.error_code.err() {
+            // Not for the eyes of the client.
+            Some(ResponseError::ClusterAuthorizationFailed) => return Err(ResponseError::InvalidTxnState),
+            Some(error) => return Err(error),
+            None => {}
+        }
+        let results = answer.results_by_transaction.into_iter().flat_map(|result| result.topic_results);
+        let verdicts = results.flat_map(|topic| {
+            let name: Arc<str> = Arc::from(&*topic.name.0);
+            topic.results_by_partition.into_iter().filter_map(move |result| {
+                let id = TopicPartition::new(Arc::clone(&name), result.partition_index);
+                result.partition_error_code.err().map(|error| (id, error))
+            })
+        });
+        Ok(verdicts.collect())
+    }
+
+    fn peer(&self, house: &House, coordinator: BrokerId) -> Option<Arc<AsyncMutex<Peer>>> {
+        let address = address(house, coordinator)?;
+        let mut questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || Arc::new(AsyncMutex::new(Peer::new(address.clone(), settings(house))));
+        let peer = questions.entry(coordinator).or_insert_with(fresh);
+        // One that is being asked answers for its own address.
+        if peer.try_lock().is_ok_and(|known| *known.address() != address) {
+            *peer = fresh();
+        }
+        Some(Arc::clone(peer))
+    }
+}
+
+fn address(house: &House, broker: BrokerId) -> Option<Address> {
+    Address::of(&house.metadata.snapshot(), broker, &house.config.network.inter_broker_listener)
+}
+
+fn settings(house: &House) -> PeerSettings {
+    PeerSettings {
+        client_id: house.me.to_string().into(),
+        response_max: RESPONSE_MAX,
+        connect_timeout: house.config.between_brokers.connection_setup_timeout,
+        reconnect_backoff: RECONNECT_BACKOFF,
+        receive_buffer: None,
+    }
+}
+
+/// Takes letters to one broker, as many at once as are there, until nobody writes any more.
+async fn deliver(mut peer: Peer, mut letters: mpsc::Receiver<Letter>, within: Duration) {
+    let mut waiting = Vec::new();
+    while letters.recv_many(&mut waiting, MARKERS_PER_REQUEST_MAX).await > 0 {
+        let later = repeated_producers(&mut waiting);
+        let request = WriteTxnMarkersRequest::default().with_markers(waiting.iter().map(writable).collect());
+        match peer.call(&request, versions::WRITE_TXN_MARKERS, within).await {
+            Ok(answer) => {
+                let mut results = by_producer(&answer);
+                for letter in waiting.drain(..) {
+                    let found = results.remove(&letter.marker.identity.producer.0).unwrap_or_default();
+                    // Whoever waited may have given up.
+                    let _ = letter.answer.send(found);
+                }
+            }
+            Err(error) => {
+                info!(broker = %peer.address(), %error, "transaction markers could not be delivered, and are sent again");
+                waiting.clear();
+            }
+        }
+        waiting.extend(later);
+    }
+}
+
+/// The answer tells results by producer id, so a request has one marker of each. Takes the others out; only a fenced
+/// coordinator and its successor can have written them.
+fn repeated_producers(letters: &mut Vec<Letter>) -> Vec<Letter> {
+    let mut seen = BTreeSet::new();
+    let (first, later) =
+        std::mem::take(letters).into_iter().partition(|letter| seen.insert(letter.marker.identity.producer));
+    *letters = first;
+    later
+}
+
+fn writable(letter: &Letter) -> WritableTxnMarker {
+    let Letter { marker, partitions, .. } = letter;
+    let topics = by_topic(partitions.iter()).into_iter().map(|(topic, partitions)| {
+        WritableTxnMarkerTopic::default().with_name(topic).with_partition_indexes(partitions)
+    });
+    WritableTxnMarker::default()
+        .with_producer_id(ProducerId(marker.identity.producer.0))
+        .with_producer_epoch(marker.identity.epoch)
+        .with_transaction_result(marker.outcome == Outcome::Commit)
+        .with_topics(topics.collect())
+        .with_coordinator_epoch(marker.coordinator_epoch)
+}
+
+fn by_producer(answer: &WriteTxnMarkersResponse) -> BTreeMap<i64, MarkerResults> {
+    let mut results: BTreeMap<i64, MarkerResults> = BTreeMap::new();
+    for marker in &answer.markers {
+        let of_producer = results.entry(marker.producer_id.0).or_default();
+        for topic in &marker.topics {
+            let name: Arc<str> = Arc::from(&*topic.name.0);
+            of_producer.extend(topic.partitions.iter().map(|partition| {
+                let id = TopicPartition::new(Arc::clone(&name), partition.partition_index);
+                (id, partition.error_code.err().map_or(Ok(()), Err))
+            }));
+        }
+    }
+    results
+}
+
+fn transaction(question: &Question<'_>) -> AddPartitionsToTxnTransaction {
+    let topics = by_topic(question.partitions.iter()).into_iter().map(|(topic, partitions)| {
+        AddPartitionsToTxnTopic::default().with_name(topic).with_partitions(partitions)
+    });
+    AddPartitionsToTxnTransaction::default()
+        .with_transactional_id(TransactionalId(StrBytes::from_string(question.transactional_id.to_owned())))
+        .with_producer_id(ProducerId(question.identity.producer.0))
+        .with_producer_epoch(question.identity.epoch)
+        .with_verify_only(true)
+        .with_topics(topics.collect())
+}
+
+/// Topics with their partitions, as requests name them.
+pub(crate) fn by_topic<'a>(
+    partitions: impl Iterator<Item = &'a TopicPartition>,
+) -> BTreeMap<TopicName, Vec<i32>> {
+    let mut topics: BTreeMap<TopicName, Vec<i32>> = BTreeMap::new();
+    for partition in partitions {
+        let name = TopicName(StrBytes::from_string(partition.topic.to_string()));
+        topics.entry(name).or_default().push(partition.partition);
+    }
+    topics
+}
