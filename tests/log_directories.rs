@@ -326,7 +326,7 @@ fn swap_there_and_back(last_stop: LastStop) {
     let end = end_offset(&mut connection);
     match last_stop {
         LastStop::Clean => drop(broker.stop()),
-        LastStop::Unclean => broker.kill(),
+        LastStop::Killed | LastStop::Unclean => broker.kill(),
     }
 
     let folder = broker.log_dir().join("same-0");
@@ -342,7 +342,7 @@ fn swap_there_and_back(last_stop: LastStop) {
     assert!(repeated.duplicate);
     match last_stop {
         LastStop::Clean => drop(log.close().expect("closed")),
-        LastStop::Unclean => {
+        LastStop::Killed | LastStop::Unclean => {
             drop(log);
             let marker = broker.log_dir().join(".kafka_cleanshutdown");
             assert!(!marker.exists());

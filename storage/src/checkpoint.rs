@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use crate::disk::{Disk, Open, read_file, replace_file};
+use crate::disk::{Disk, Open, read_file, replace_file, replace_file_then};
 use crate::error::StorageError;
 use crate::types::{Offset, TopicPartition};
 
@@ -55,17 +55,20 @@ impl OffsetCheckpoint {
         Ok(entries.into_iter().collect())
     }
 
-    /// Replaces the file. On `Err` the old content is still there.
-    pub fn write(
+    /// Replaces the file, and calls `replaced` as soon as it is. On `Err` the old content is still there.
+    pub(crate) fn write(
         self,
         disk: &dyn Disk,
         directory: &Path,
         offsets: &BTreeMap<TopicPartition, Offset>,
+        replaced: impl FnOnce(),
     ) -> Result<(), StorageError> {
         let lines = offsets
             .iter()
             .map(|(partition, offset)| format!("{} {} {offset}", partition.topic, partition.partition));
-        write_lines(disk, &directory.join(self.file_name()), lines)
+        let path = directory.join(self.file_name());
+        replace_file_then(disk, &path, content_of(lines).as_bytes(), replaced)
+            .map_err(StorageError::io("write", &path))
     }
 }
 
@@ -124,12 +127,16 @@ pub(crate) fn write_lines(
     path: &Path,
     lines: impl ExactSizeIterator<Item = String>,
 ) -> Result<(), StorageError> {
+    replace_file(disk, path, content_of(lines).as_bytes()).map_err(StorageError::io("write", path))
+}
+
+fn content_of(lines: impl ExactSizeIterator<Item = String>) -> String {
     let mut content = format!("{VERSION}\n{}\n", lines.len());
     for line in lines {
         content.push_str(&line);
         content.push('\n');
     }
-    replace_file(disk, path, content.as_bytes()).map_err(StorageError::io("write", path))
+    content
 }
 
 /// Creates an empty file where there is none, as Apache does for each of its checkpoints.
@@ -161,7 +168,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let offsets = BTreeMap::from([(TopicPartition::new("a", 1), Offset(7))]);
 
-        OffsetCheckpoint::Cleaner.write(&OsDisk, directory.path(), &offsets).expect("written");
+        OffsetCheckpoint::Cleaner.write(&OsDisk, directory.path(), &offsets, || ()).expect("written");
 
         let path = directory.path().join("cleaner-offset-checkpoint");
         assert_eq!(std::fs::read_to_string(path).expect("read"), "0\n1\na 1 7\n");

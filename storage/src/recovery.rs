@@ -1,8 +1,12 @@
 //! Opening a log from its folder: what is there is listed, checked as far as needed, repaired and loaded.
 //!
-//! After a clean stop only the end of the last segment is looked at. After any other stop every segment from the
-//! recovery point on is read with its checksums, cut at the first batch that is not whole, and its indexes and
-//! producer snapshots are rebuilt. Missing indexes are rebuilt in either case.
+//! After a clean stop only the end of the last segment is looked at, and after a kill of our own process hardly more
+//! (`tail`). After any other stop every segment from the recovery point on is read from the disk with its checksums,
+//! cut at the first batch that is not whole, and its indexes and producer snapshots are rebuilt. Missing indexes are
+//! rebuilt in any case.
+
+mod replay;
+mod tail;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,18 +14,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::batch::{BatchView, EndTransaction};
+use crate::batch::BatchView;
 use crate::config::LogConfig;
 use crate::directory::LastStop;
 use crate::disk::{Entry, Open};
 use crate::epochs::LeaderEpochs;
 use crate::error::StorageError;
-use crate::index::AbortedTransaction;
-use crate::producers::{Incoming, ProducerSettings, Producers, marker};
+use crate::producers::{ProducerSettings, Producers};
 use crate::segment::files::{CLEANED, DELETED, FileKind, Home, SWAP, file_name, parse_name};
-use crate::segment::{CheckedWalk, Lengths, Located, Segment, Step, Walk};
+use crate::segment::{CheckedWalk, Lengths, Segment, Step, Walk};
 use crate::store::Store;
 use crate::types::{Offset, TimestampMs};
+
+use replay::replay;
+pub(crate) use replay::{Replay, accept};
 
 /// What recovery needs to know; see [`crate::log::LogOptions`].
 pub(crate) struct Loading<'a> {
@@ -54,16 +60,22 @@ impl Loading<'_> {
         if self.finish_interrupted_compaction(&folder, &entries)? {
             entries = self.list(&folder)?;
         }
-        let (mut segments, damaged) = self.find_segments(&folder, &entries)?;
-        let untouched = damaged.is_empty() && self.last_stop == LastStop::Clean;
+        let (mut segments, mut damaged) = self.find_segments(&folder, &entries)?;
+        if self.last_stop == LastStop::Killed {
+            self.find_unfinished(&segments, &mut damaged)?;
+        }
+        let untouched = damaged.is_empty() && self.last_stop != LastStop::Unclean;
+        let end_is_known = segments.last().is_some_and(|last| damaged.contains(&last.base));
         for base in damaged {
             if let Some(segment) = segments.iter().find(|segment| segment.base == base).cloned() {
                 tracing::warn!(segment = %segment.path().display(), "rebuilding missing or damaged indexes from the records");
                 self.recover_segment(&segment, &segments, &mut epochs)?;
             }
         }
-        if self.last_stop == LastStop::Unclean {
-            self.recover_from_recovery_point(&mut segments, &mut epochs)?;
+        match self.last_stop {
+            LastStop::Unclean => self.recover_from_recovery_point(&mut segments, &mut epochs)?,
+            LastStop::Killed if !end_is_known => self.check_tail(&segments, &mut epochs)?,
+            LastStop::Killed | LastStop::Clean => {}
         }
         let mut end = self.find_end(&segments, &mut epochs)?;
         let mut snapshots = if untouched { snapshots_in(&entries) } else { self.snapshots()? };
@@ -108,7 +120,8 @@ impl Loading<'_> {
         let bases = segments.iter().map(|segment| segment.base).collect();
         producers.remove_strays(self.home.disk.as_ref(), &self.home.folder(), &bases)?;
         let clean = self.last_stop == LastStop::Clean;
-        rebuild_producers(self.home, &mut producers, &segments, start, end, clean, self.now)?;
+        let replay = Replay { home: self.home, start, clean, sync: self.syncs(), now: self.now };
+        replay.rebuild(&mut producers, &segments, end)?;
         // Opening many logs must not need a descriptor for each.
         segments.iter().for_each(|segment| segment.release());
         let recovery_point = if clean { end } else { self.recovery_point.min(end) };
@@ -315,8 +328,14 @@ impl Loading<'_> {
         let mut producers = Producers::new(self.producers, self.snapshots()?);
         let before: Vec<Arc<Segment>> =
             segments.iter().filter(|other| other.base < segment.base).cloned().collect();
-        let start = self.log_start;
-        rebuild_producers(self.home, &mut producers, &before, start, segment.base, false, self.now)?;
+        let replay = Replay {
+            home: self.home,
+            start: self.log_start,
+            clean: false,
+            sync: self.syncs(),
+            now: self.now,
+        };
+        replay.rebuild(&mut producers, &before, segment.base)?;
         let (valid, epochs_changed) = self.scan(segment, &mut producers, epochs)?;
         let cut = segment.size().saturating_sub(valid);
         if cut > 0 {
@@ -326,8 +345,14 @@ impl Loading<'_> {
         if epochs_changed {
             epochs.write(self.home.disk.as_ref())?;
         }
-        producers.take_snapshot(self.home.disk.as_ref(), &self.home.folder(), true)?;
+        producers.take_snapshot(self.home.disk.as_ref(), &self.home.folder(), self.syncs())?;
         Ok(cut)
+    }
+
+    /// After a kill a file that is rebuilt needs to be as safe as the records are, and not safer: nothing waits for
+    /// the disk.
+    fn syncs(&self) -> bool {
+        self.last_stop != LastStop::Killed
     }
 
     /// Walks a segment with its checksums; yields how many bytes are good and whether epochs were found.
@@ -339,6 +364,10 @@ impl Loading<'_> {
     ) -> Result<(u64, bool), StorageError> {
         segment.reset_indexes(self.config)?;
         let (file, path, size) = (segment.file()?, segment.path(), segment.size());
+        if self.last_stop == LastStop::Unclean {
+            // What the device has is what counts, not what a failed write left in memory.
+            file.reread().map_err(StorageError::io("sync", &path))?;
+        }
         let mut walk = CheckedWalk::new(file.as_ref(), &path, 0, size);
         let mut previous = Offset(segment.base.0 - 1);
         let mut epochs_changed = false;
@@ -365,6 +394,7 @@ impl Loading<'_> {
                 ));
             }
             previous = last;
+            self.store.count_checked(located.size);
             segment.note_recovered(&located, self.config)?;
             if let BatchView::V2(header) = &located.batch {
                 epochs_changed |= epochs.latest().is_none_or(|latest| header.leader_epoch > latest.epoch)
@@ -385,109 +415,4 @@ fn snapshots_in(entries: &[Entry]) -> BTreeSet<Offset> {
         _ => None,
     };
     entries.iter().filter_map(snapshot).collect()
-}
-
-/// Takes one batch of the log over into the producers; an aborted transaction it completes is yielded.
-fn replay(
-    producers: &mut Producers,
-    located: &Located,
-    control: impl FnOnce() -> Result<Option<Bytes>, StorageError>,
-) -> Result<Option<AbortedTransaction>, StorageError> {
-    let mut aborted = None;
-    if let Some(stamp) = located.batch.producer() {
-        let is_control = located.batch.is_control();
-        let incoming = Incoming {
-            stamp,
-            first: located.batch.first_or_last_offset(),
-            last: located.batch.last_offset(),
-            max_timestamp: located.batch.max_timestamp(),
-            is_transactional: located.batch.is_transactional(),
-            is_control,
-            marker: if is_control { control()?.as_ref().and_then(marker) } else { None },
-        };
-        aborted = accept(producers, &incoming);
-    }
-    producers.advance_to(located.batch.next_offset());
-    Ok(aborted)
-}
-
-/// Takes over a batch that a leader has accepted; such a batch is never refused.
-pub(crate) fn accept(producers: &mut Producers, incoming: &Incoming) -> Option<AbortedTransaction> {
-    let update = match producers.prepare(incoming, None) {
-        Ok(update) => update,
-        Err(error) => {
-            tracing::warn!(%error, "ignoring the producer state of a batch in the log");
-            return None;
-        }
-    };
-    producers.apply(&update);
-    let completed = update.completed?;
-    let last_stable = producers.last_stable_after(&completed);
-    producers.complete(&completed);
-    (completed.end == EndTransaction::Abort).then_some(AbortedTransaction {
-        producer: completed.producer,
-        first: completed.first,
-        last: completed.last,
-        last_stable,
-    })
-}
-
-/// Brings the producers to the state they had at `end`, from the last snapshot and the records behind it.
-///
-/// Without any snapshot after a clean stop there were no producers worth remembering: empty snapshots say so.
-pub(crate) fn rebuild_producers(
-    home: &Home,
-    producers: &mut Producers,
-    segments: &[Arc<Segment>],
-    start: Offset,
-    end: Offset,
-    clean: bool,
-    now: TimestampMs,
-) -> Result<(), StorageError> {
-    let (disk, folder) = (home.disk.as_ref(), home.folder());
-    let mut snapshots: Vec<Offset> = segments.iter().rev().take(2).map(|segment| segment.base).collect();
-    snapshots.reverse();
-    if clean && producers.latest_snapshot().is_none() {
-        for offset in snapshots.into_iter().chain([end]) {
-            producers.advance_to(offset);
-            producers.take_snapshot(disk, &folder, true)?;
-        }
-        return Ok(());
-    }
-    let nothing_to_lose = producers.is_empty() && producers.end() >= end;
-    producers.reload(disk, &folder, start, end, now)?;
-    if end > producers.end() && !nothing_to_lose {
-        let from = producers.end();
-        let first = segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
-        for segment in segments.iter().skip(first).filter(|segment| segment.base < end) {
-            let from = segment.base.max(producers.end()).max(start);
-            producers.advance_to(from);
-            if snapshots.contains(&segment.base) {
-                producers.take_snapshot(disk, &folder, true)?;
-            }
-            replay_segment(segment, producers, from, end)?;
-        }
-    }
-    producers.advance_to(end);
-    producers.take_snapshot(disk, &folder, true)?;
-    Ok(())
-}
-
-fn replay_segment(
-    segment: &Segment,
-    producers: &mut Producers,
-    from: Offset,
-    end: Offset,
-) -> Result<(), StorageError> {
-    let size = segment.size();
-    let Some(first) = segment.locate(from, size)? else { return Ok(()) };
-    let (file, path) = (segment.file()?, segment.path());
-    let mut walk = Walk::new(file.as_ref(), &path, first.position, size);
-    while let Some(located) = walk.next()? {
-        if located.batch.last_offset() >= end {
-            break;
-        }
-        replay(producers, &located, || segment.entry(&located).map(Some))?;
-    }
-    Ok(())
 }

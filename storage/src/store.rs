@@ -25,6 +25,8 @@ const SERVED_MAX: u64 = 4 << 20;
 pub struct Store {
     disk: Arc<dyn Disk>,
     open: Arc<OpenFiles>,
+    /// Unit: bytes.
+    checked: Arc<AtomicU64>,
 }
 
 impl Store {
@@ -41,12 +43,22 @@ impl Store {
     pub fn with_open_files(disk: Arc<dyn Disk>, limit: usize) -> Store {
         let limit = limit.max(16);
         let open = OpenFiles { limit, clock: AtomicU64::new(0), handles: Mutex::new(Vec::new()) };
-        Store { disk, open: Arc::new(open) }
+        Store { disk, open: Arc::new(open), checked: Arc::default() }
     }
 
     #[must_use]
     pub fn disk(&self) -> &Arc<dyn Disk> {
         &self.disk
+    }
+
+    /// What recovery has checked so far, in all logs. Unit: bytes.
+    #[must_use]
+    pub fn checked(&self) -> u64 {
+        self.checked.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_checked(&self, bytes: u64) {
+        self.checked.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn handle(&self, files: Arc<Files>) -> Arc<Handle> {

@@ -12,5 +12,16 @@ pub(crate) mod process;
 pub(crate) mod records;
 pub(crate) mod seat;
 pub(crate) mod stock;
+pub(crate) mod talk;
 pub(crate) mod wire;
 pub(crate) mod znodes;
+
+/// Waits until `holds`; fails when that takes too long.
+#[track_caller]
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + process::PATIENCE;
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::park_timeout(std::time::Duration::from_millis(10));
+    }
+}

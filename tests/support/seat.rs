@@ -158,6 +158,11 @@ impl Broker {
         self.process.as_ref().map(Process::log).unwrap_or_default()
     }
 
+    /// All that the running broker printed on standard error, where its log goes.
+    pub(crate) fn whole_log(&self) -> String {
+        self.process.as_ref().map(Process::stderr).unwrap_or_default()
+    }
+
     #[track_caller]
     pub(crate) fn connect(&self) -> Connection {
         Connection::try_open(self.port)

@@ -5,6 +5,7 @@
 
 pub(crate) mod compaction;
 mod leadership;
+mod loading;
 pub(crate) mod lookup;
 mod produce_error;
 pub(crate) mod reading;

@@ -10,14 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use kafka_protocol::error::ResponseError;
-use storage::checkpoint::OffsetCheckpoint;
 use storage::directory::{self, Folder, FolderKind, LastStop, LogDirectory};
 use storage::error::StorageError;
 use storage::log::{Log, LogOptions};
 use storage::producers::ProducerSettings;
 use storage::store::Store;
 use storage::types::{Offset, TimestampMs, TopicId, TopicPartition};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use crate::clock;
 use crate::cluster::metadata::MetadataCache;
@@ -139,7 +138,6 @@ pub(crate) struct Partitions {
     pub(super) store: Store,
     pub(super) directories: Vec<DirectoryState>,
     pub(super) configs: TopicConfigs,
-    recovery_threads: usize,
     /// What new logs get; it may change while the broker runs.
     producers: RwLock<ProducerSettings>,
     /// Held for a look-up or an insertion, never across a log operation.
@@ -160,14 +158,14 @@ pub(crate) fn producer_settings(config: &BrokerConfig) -> ProducerSettings {
 }
 
 /// What one directory holds at the start.
-struct Inventory {
-    directory: usize,
-    last_stop: LastStop,
-    folders: Vec<Folder>,
-    recovery_points: BTreeMap<TopicPartition, Offset>,
-    log_starts: BTreeMap<TopicPartition, Offset>,
-    high_watermarks: BTreeMap<TopicPartition, Offset>,
-    cleaned: BTreeMap<TopicPartition, Offset>,
+pub(super) struct Inventory {
+    pub(super) directory: usize,
+    pub(super) last_stop: LastStop,
+    pub(super) folders: Vec<Folder>,
+    pub(super) recovery_points: BTreeMap<TopicPartition, Offset>,
+    pub(super) log_starts: BTreeMap<TopicPartition, Offset>,
+    pub(super) high_watermarks: BTreeMap<TopicPartition, Offset>,
+    pub(super) cleaned: BTreeMap<TopicPartition, Offset>,
 }
 
 impl Partitions {
@@ -190,61 +188,20 @@ impl Partitions {
             store,
             directories,
             configs,
-            recovery_threads: settings.recovery_threads,
             producers: RwLock::new(settings.producers),
             hosted: RwLock::default(),
             controller_epoch: Mutex::new(0),
             condemned: Mutex::default(),
         };
-        let mut failure = None;
-        for index in 0..partitions.directories.len() {
-            if let Err(error) = partitions.load(index) {
-                partitions.take_offline(index, &error);
-                failure = Some(error);
-            }
-        }
+        let failure = partitions.load_all(settings.recovery_threads);
         match failure {
             Some(error) if partitions.directories.iter().all(DirectoryState::is_offline) => Err(error),
             _ => Ok(partitions),
         }
     }
 
-    fn load(&self, index: usize) -> Result<(), StorageError> {
-        let directory = &self.directories[index].directory;
-        let inventory = Inventory {
-            directory: index,
-            last_stop: directory.take_last_stop()?,
-            folders: directory.folders()?,
-            recovery_points: directory.offsets(OffsetCheckpoint::RecoveryPoints)?,
-            log_starts: directory.offsets(OffsetCheckpoint::LogStarts)?,
-            high_watermarks: directory.offsets(OffsetCheckpoint::HighWatermarks)?,
-            cleaned: directory.offsets(OffsetCheckpoint::Cleaner)?,
-        };
-        self.condemn_leftovers(&inventory);
-        let current: Vec<&Folder> =
-            inventory.folders.iter().filter(|folder| folder.kind == FolderKind::Current).collect();
-        if inventory.last_stop == LastStop::Unclean && !current.is_empty() {
-            info!(path = %directory.path().display(), logs = current.len(), "checking logs after an unclean stop");
-        }
-        let failure: Mutex<Option<StorageError>> = Mutex::new(None);
-        let next = std::sync::atomic::AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..self.recovery_threads.clamp(1, current.len().max(1)) {
-                scope.spawn(|| {
-                    while let Some(folder) = current.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        if let Err(error) = self.load_log(&inventory, folder) {
-                            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                            return;
-                        }
-                    }
-                });
-            }
-        });
-        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
-    }
-
     /// Folders of earlier deletions go after `file.delete.delay.ms`, as they would have without the restart.
-    fn condemn_leftovers(&self, inventory: &Inventory) {
+    pub(super) fn condemn_leftovers(&self, inventory: &Inventory) {
         let mut condemned = self.condemned.lock().unwrap_or_else(PoisonError::into_inner);
         for folder in inventory.folders.iter().filter(|folder| folder.kind == FolderKind::Deleted) {
             let delay = self.configs.defaults().log.file_delete_delay_ms;
@@ -253,7 +210,7 @@ impl Partitions {
         }
     }
 
-    fn load_log(&self, inventory: &Inventory, folder: &Folder) -> Result<(), StorageError> {
+    pub(super) fn load_log(&self, inventory: &Inventory, folder: &Folder) -> Result<(), StorageError> {
         let id = &folder.partition;
         let offset_of =
             |offsets: &BTreeMap<TopicPartition, Offset>| offsets.get(id).copied().unwrap_or(Offset::ZERO);
@@ -428,10 +385,11 @@ impl Partitions {
         }
     }
 
-    fn take_offline(&self, index: usize, error: &StorageError) {
+    pub(super) fn take_offline(&self, index: usize, error: &StorageError) {
         if !self.directories[index].offline.swap(true, Ordering::AcqRel) {
             let path = self.directories[index].path().display();
             error!(%path, %error, "log directory taken out of service; repair the disk and restart the broker");
+            self.directories[index].directory.distrust();
         }
     }
 }

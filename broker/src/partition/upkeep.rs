@@ -47,7 +47,11 @@ impl Partitions {
                 self.report(one.directory, &error);
             }
         }
-        self.each(|partition| partition.lock().log.remove_due(now).map(drop));
+        self.each(|partition| {
+            let mut inner = partition.lock();
+            inner.log.pass_snapshot(now);
+            inner.log.remove_due(now).map(drop)
+        });
     }
 
     /// Flushes logs that hold unflushed records for longer than their `flush.ms`.

@@ -3,6 +3,7 @@
 //! Holds Apache's lock on `.lock` for as long as it lives, so neither Apache's broker nor a second one of ours can
 //! open the same directory. Knows where logs lie, not what is in them.
 
+mod mark;
 mod meta_properties;
 mod names;
 mod partition_metadata;
@@ -17,6 +18,7 @@ use crate::disk::{Disk, Lock, Space, replace_file};
 use crate::error::StorageError;
 use crate::types::{Offset, TimestampMs, TopicPartition};
 
+use mark::Mark;
 pub use meta_properties::MetaProperties;
 pub(crate) use meta_properties::{FILE_NAME as META_PROPERTIES, read as read_meta_properties};
 pub use names::{Folder, FolderKind, delete_name, future_name, partition_name, stray_name};
@@ -32,7 +34,10 @@ pub(crate) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 pub enum LastStop {
     /// Everything was flushed and closed; logs open without being checked.
     Clean,
-    /// A crash, a kill or a foreign directory: logs are checked from their recovery points on.
+    /// Our process was killed and the machine stayed up: all that was written is there. Only the ends of logs are
+    /// looked at.
+    Killed,
+    /// A power cut, or a broker that is not ours: logs are checked from their recovery points on.
     Unclean,
 }
 
@@ -41,6 +46,7 @@ pub enum LastStop {
 pub struct LogDirectory {
     disk: Arc<dyn Disk>,
     path: PathBuf,
+    mark: Mark,
     _lock: Box<dyn Lock>,
 }
 
@@ -58,7 +64,8 @@ impl LogDirectory {
         for checkpoint in OffsetCheckpoint::ALL {
             create_empty(disk.as_ref(), &path.join(checkpoint.file_name()))?;
         }
-        Ok(LogDirectory { disk, path: path.to_path_buf(), _lock: lock })
+        let mark = Mark::new(disk.clone(), path, path.join(LOCK));
+        Ok(LogDirectory { disk, path: path.to_path_buf(), mark, _lock: lock })
     }
 
     #[must_use]
@@ -81,23 +88,43 @@ impl LogDirectory {
             .map_err(StorageError::io("write", &path))
     }
 
-    /// How the last run ended. Removes the marker, durably, so that a crash from now on is seen as one.
+    /// How the last run ended. Removes what it left to tell, durably, so that a crash from now on is seen as one until
+    /// somebody [vouches](Self::vouch).
     pub fn take_last_stop(&self) -> Result<LastStop, StorageError> {
+        let killed = self.mark.take().map_err(StorageError::io("look at", &self.path.join(LOCK)))?;
         let path = self.path.join(CLEAN_SHUTDOWN);
         match self.disk.remove(&path) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LastStop::Unclean),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(if killed { LastStop::Killed } else { LastStop::Unclean });
+            }
             Err(error) => return Err(StorageError::io("remove", &path)(error)),
         }
         self.disk.sync_directory(&self.path).map_err(StorageError::io("sync", &self.path))?;
         Ok(LastStop::Clean)
     }
 
+    /// Every log in here was opened, and so checked as far as it needed to be: should this process be killed from now
+    /// on, the ends of the logs are all that the next one has to look at.
+    pub fn vouch(&self) {
+        self.mark.vouch();
+    }
+
+    /// The disk failed: what was written may not be there when it is read again. The next start checks everything.
+    pub fn distrust(&self) {
+        if let Err(error) = self.mark.withdraw() {
+            tracing::debug!(path = %self.path.display(), %error, "the mark of this boot stays");
+        }
+    }
+
     /// Says that every log in here was closed. `broker_epoch` is -1 with ZooKeeper.
     pub fn write_clean_shutdown(&self, broker_epoch: i64) -> Result<(), StorageError> {
         let path = self.path.join(CLEAN_SHUTDOWN);
         let content = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
-        replace_file(self.disk.as_ref(), &path, content.as_bytes()).map_err(StorageError::io("write", &path))
+        replace_file(self.disk.as_ref(), &path, content.as_bytes())
+            .map_err(StorageError::io("write", &path))?;
+        // From here on the directory is as Apache's broker leaves it.
+        self.mark.withdraw().map_err(StorageError::io("empty", &self.path.join(LOCK)))
     }
 
     /// The folders of partitions, sorted by name. A folder of any other name is an error, as it is for Apache.
@@ -133,7 +160,11 @@ impl LogDirectory {
         checkpoint: OffsetCheckpoint,
         offsets: &BTreeMap<TopicPartition, Offset>,
     ) -> Result<(), StorageError> {
-        checkpoint.write(self.disk.as_ref(), &self.path, offsets)
+        checkpoint.write(self.disk.as_ref(), &self.path, offsets, || {
+            if checkpoint == OffsetCheckpoint::HighWatermarks {
+                self.mark.renew();
+            }
+        })
     }
 
     pub fn space(&self) -> Result<Space, StorageError> {
@@ -182,6 +213,48 @@ mod tests {
         assert_eq!(marker, r#"{"version":0,"brokerEpoch":-1}"#);
         assert_eq!(owner.take_last_stop().expect("looked"), LastStop::Clean);
         assert_eq!(owner.take_last_stop().expect("looked"), LastStop::Unclean);
+    }
+
+    #[test]
+    fn a_kill_is_told_from_a_power_cut_by_a_line_that_only_we_write() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let stop = |run: &dyn Fn(&LogDirectory)| {
+            let owner = open(directory.path()).expect("opened");
+            let last = owner.take_last_stop().expect("looked");
+            run(&owner);
+            last
+        };
+        let checkpoint = |owner: &LogDirectory| {
+            owner.write_offsets(OffsetCheckpoint::HighWatermarks, &BTreeMap::new()).expect("written");
+        };
+        assert_eq!(stop(&|owner| owner.vouch()), LastStop::Unclean, "it was never ours");
+        assert_eq!(stop(&|_| ()), LastStop::Killed, "and here the start itself is killed");
+        assert_eq!(
+            stop(&|owner| {
+                checkpoint(owner);
+                owner.vouch();
+                checkpoint(owner);
+            }),
+            LastStop::Unclean
+        );
+        let foreign = directory.path().join("replication-offset-checkpoint");
+        std::fs::write(&foreign, "0\n1\nt 0 5\n").expect("a broker of Apache's came between");
+        assert_eq!(stop(&|owner| owner.vouch()), LastStop::Unclean);
+        let line = std::fs::read_to_string(directory.path().join(".lock")).expect("read");
+        std::fs::write(directory.path().join(".lock"), line.replace("boot=", "boot=f")).expect("a reboot");
+        assert_eq!(stop(&|owner| owner.vouch()), LastStop::Unclean);
+        assert_eq!(
+            stop(&|owner| {
+                owner.vouch();
+                owner.distrust();
+                checkpoint(owner);
+            }),
+            LastStop::Killed
+        );
+        assert_eq!(stop(&|owner| owner.vouch()), LastStop::Unclean, "the disk had failed");
+        assert_eq!(stop(&|owner| owner.write_clean_shutdown(-1).expect("written")), LastStop::Killed);
+        let left = std::fs::read(directory.path().join(".lock")).expect("read");
+        assert_eq!((stop(&|_| ()), left.len()), (LastStop::Clean, 0), "as Apache leaves it");
     }
 
     #[test]

@@ -149,6 +149,14 @@ impl Disk for FaultyDisk {
     fn open_files_max(&self) -> u64 {
         OsDisk.open_files_max()
     }
+
+    fn cache_identity(&self, path: &Path) -> io::Result<Option<String>> {
+        OsDisk.cache_identity(path)
+    }
+
+    fn fingerprint(&self, path: &Path) -> io::Result<String> {
+        OsDisk.fingerprint(path)
+    }
 }
 
 #[derive(Debug)]
@@ -195,6 +203,10 @@ impl DiskFile for FaultyFile {
 
     fn sync(&self) -> io::Result<()> {
         self.disk.check(Operation::Sync, &self.path)
+    }
+
+    fn reread(&self) -> io::Result<()> {
+        self.sync()
     }
 
     fn map(&self, length: u64) -> io::Result<Mapping> {

@@ -71,6 +71,12 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn space(&self, path: &Path) -> io::Result<Space>;
     /// Descriptors this process may have open at a time (`ulimit -n`), sockets included.
     fn open_files_max(&self) -> u64;
+    /// Names the memory in which the system keeps what was written to `path`: while two answers are equal, everything
+    /// that any process wrote in between is there, even if it never reached the device. `None`: nobody can tell, as
+    /// on a network file system. One line, for comparing only.
+    fn cache_identity(&self, path: &Path) -> io::Result<Option<String>>;
+    /// Changes when the file is replaced by another or written to. One word, for comparing only.
+    fn fingerprint(&self, path: &Path) -> io::Result<String>;
 }
 
 /// An open file. Positions and lengths are bytes from its start.
@@ -84,6 +90,9 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn write_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize>;
     fn set_len(&self, length: u64) -> io::Result<()>;
     fn sync(&self) -> io::Result<()>;
+    /// Makes later reads see what the device has: what is not written yet is written first. After a failed `sync`
+    /// the system may keep pages in memory that the device never took.
+    fn reread(&self) -> io::Result<()>;
     /// Maps `length` bytes from the start, read-only and shared. May reach beyond the end of the file, so that a
     /// growing file needs one mapping; touching those pages before the file has grown over them kills the process.
     fn map(&self, length: u64) -> io::Result<Mapping>;
@@ -139,6 +148,16 @@ pub fn read_file(disk: &dyn Disk, path: &Path, limit: u64) -> io::Result<Vec<u8>
 /// Replaces `path` by `content` so that a crash leaves either the old or the new file: `path.tmp` is written and
 /// synced, renamed, and the directory synced. On `Err` the old file is still there.
 pub fn replace_file(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<()> {
+    replace_file_then(disk, path, content, || ())
+}
+
+/// The same; calls `replaced` as soon as `path` has the new content for everybody but a power cut.
+pub fn replace_file_then(
+    disk: &dyn Disk,
+    path: &Path,
+    content: &[u8],
+    replaced: impl FnOnce(),
+) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = Path::new(&temporary);
@@ -146,6 +165,7 @@ pub fn replace_file(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<
     write_all(file.as_ref(), &mut [IoSlice::new(content)], 0)?;
     file.sync()?;
     disk.rename(temporary, path)?;
+    replaced();
     match path.parent() {
         Some(parent) => disk.sync_directory(parent),
         None => Ok(()),

@@ -42,8 +42,9 @@ impl OffsetIndex {
         self.count() >= self.capacity()
     }
 
-    pub(crate) fn push(&self, entry: OffsetEntry) {
-        self.add(entry);
+    /// Yields whether it is time to write.
+    pub(crate) fn push(&self, entry: OffsetEntry) -> bool {
+        self.add(entry)
     }
 
     /// The last entry not above `offset`: searching for it may start at that position.
@@ -54,5 +55,15 @@ impl OffsetIndex {
     /// The first entry at or behind `position`.
     pub(crate) fn at_or_behind(&self, position: u64) -> Result<Option<OffsetEntry>, StorageError> {
         Ok(self.search(|entry| u64::from(entry.position) < position)?.after)
+    }
+
+    /// Keeps the entries in the file that lie within `size` bytes of records, without the last of them: the one that
+    /// was being written may be there without its time. Yields the last that is kept.
+    pub(crate) fn rewind(&self, max_bytes: u32, size: u64) -> Result<Option<OffsetEntry>, StorageError> {
+        // Before the first entry lie batches, so no entry has position 0; the unused rest of the file has.
+        let holds = |entry: &OffsetEntry| entry.position > 0 && u64::from(entry.position) < size;
+        let kept = self.search(holds)?.count.saturating_sub(1);
+        self.cut_back(kept, max_bytes)?;
+        self.last()
     }
 }

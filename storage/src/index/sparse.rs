@@ -117,25 +117,52 @@ impl<E: Entry> SparseIndex<E> {
         Ok(Some(last))
     }
 
-    /// Adds an entry behind the last; the caller checks that it is larger. Never fails: where the file cannot be
-    /// written now, the entries stay in memory until it can.
-    pub(super) fn add(&self, entry: E) {
+    /// Adds an entry behind the last, in memory; the caller checks that it is larger. Yields whether it is time to
+    /// [write](Self::write_out) them.
+    pub(super) fn add(&self, entry: E) -> bool {
         let mut state = self.state();
         if state.count >= state.capacity {
-            return;
+            return false;
         }
         state.tail.push(entry);
         state.count += 1;
         state.unwritten += 1;
-        if state.unwritten.is_multiple_of(CHUNK) {
-            match self.write(&mut state) {
-                Ok(()) => {
-                    let old = state.tail.len().saturating_sub(CHUNK);
-                    state.tail.drain(..old);
-                }
-                Err(error) => tracing::warn!(%error, "index entries stay in memory for now"),
+        state.unwritten.is_multiple_of(CHUNK)
+    }
+
+    /// Brings the entries to the file. Where it cannot be written now they stay in memory until it can: false.
+    pub(crate) fn write_out(&self) -> bool {
+        let mut state = self.state();
+        match self.write(&mut state) {
+            Ok(()) => {
+                let old = state.tail.len().saturating_sub(CHUNK);
+                state.tail.drain(..old);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "index entries stay in memory for now");
+                false
             }
         }
+    }
+
+    /// Of the segment.
+    pub(super) fn base(&self) -> Offset {
+        self.files.base
+    }
+
+    /// Keeps the first `count` entries of an index that was just found, and nothing else in the file.
+    pub(super) fn cut_back(&self, count: usize, max_bytes: u32) -> Result<(), StorageError> {
+        let mut state = self.state();
+        let length = (count * E::SIZE) as u64;
+        if state.length != length {
+            let path = self.files.path(E::KIND);
+            let file = self.open(Open::Create)?;
+            file.set_len(length).map_err(StorageError::io("cut", &path))?;
+        }
+        let capacity = capacity::<E>(max_bytes).max(count);
+        *state = State { count, tail: Vec::new(), unwritten: 0, capacity, length };
+        Ok(())
     }
 
     /// Like [`SparseIndex::add`] in a segment that gets no more entries: room for one more is always made.

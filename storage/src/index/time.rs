@@ -12,6 +12,13 @@ pub(crate) struct TimeEntry {
     pub(crate) offset: Offset,
 }
 
+impl TimeEntry {
+    /// Looks like the unused rest of a file.
+    pub(crate) fn is_blank(self, base: Offset) -> bool {
+        self.timestamp == TimestampMs(0) && self.offset == base
+    }
+}
+
 impl Entry for TimeEntry {
     const SIZE: usize = 12;
     const KIND: FileKind = FileKind::TimeIndex;
@@ -69,5 +76,12 @@ impl TimeIndex {
     /// The last entry not younger than `timestamp`.
     pub(crate) fn floor(&self, timestamp: TimestampMs) -> Result<Option<TimeEntry>, StorageError> {
         Ok(self.search(|entry| entry.timestamp <= timestamp)?.before)
+    }
+
+    /// Keeps the entries in the file up to `last`.
+    pub(crate) fn rewind(&self, last: Offset, max_bytes: u32) -> Result<(), StorageError> {
+        let base = self.base();
+        let kept = self.search(|entry| !entry.is_blank(base) && entry.offset <= last)?.count;
+        self.cut_back(kept, max_bytes)
     }
 }

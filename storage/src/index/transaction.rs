@@ -102,6 +102,16 @@ impl TransactionIndex {
         Ok(())
     }
 
+    /// The transaction that ended last.
+    pub(crate) fn last(&self) -> Result<Option<AbortedTransaction>, StorageError> {
+        let mut last = None;
+        self.scan(|_, entry| {
+            last = Some(entry);
+            true
+        })?;
+        Ok(last)
+    }
+
     /// Adds to `found` what a reader of `from..upto` must know. True where no later segment can add to it.
     pub(crate) fn collect(
         &self,

@@ -17,6 +17,13 @@ use crate::recovery::accept;
 use crate::segment::{BatchFacts, Segment};
 use crate::types::{LeaderEpoch, Offset, TimestampMs};
 
+/// Records between two producer snapshots of a segment that grows. Unit: bytes. Where producers are many, their
+/// snapshots are further apart, so that they stay a small part of what is written.
+const SNAPSHOT_DISTANCE: u64 = 4 << 20;
+
+/// Twice the time after which a producer repeats what was not answered (`request.timeout.ms`).
+const SNAPSHOT_AGE_MS: i64 = 60_000;
+
 /// How a leader appends.
 #[derive(Clone, Copy, Debug)]
 pub struct LeaderAppend {
@@ -98,7 +105,7 @@ impl Log {
             self.producers.apply(&update);
             self.complete(&segment, &update)?;
         }
-        self.settle(extent.last.next())?;
+        self.settle(&extent, how.now)?;
         let by_broker = assigned.header().timestamp_type() == TimestampType::LogAppendTime;
         Ok(Appended {
             first: extent.first,
@@ -235,7 +242,7 @@ impl Log {
                 segment.add_aborted(aborted)?;
             }
         }
-        self.settle(extent.last.next())?;
+        self.settle(&extent, now)?;
         Ok(Appended {
             first: begin.batch.first_or_last_offset(),
             last: extent.last,
@@ -274,6 +281,24 @@ impl Log {
         Ok((self.active(), true))
     }
 
+    /// Bounds what has to be replayed after a kill: the snapshots of Kafka, at the start of each segment, would let a
+    /// whole segment be read again. Called with every append, and now and then without one.
+    ///
+    /// A snapshot knows the last batch of each producer only, and those that are on their way when the broker is killed
+    /// may be repeated from further back. So it is written when it has become old.
+    pub fn pass_snapshot(&mut self, now: TimestampMs) {
+        if self.producers.is_captured_before(TimestampMs(now.0.saturating_sub(SNAPSHOT_AGE_MS))) {
+            let disk = self.store.disk().clone();
+            if let Err(error) = self.producers.write_captured(disk.as_ref(), &self.folder()) {
+                tracing::debug!(%error, "no producer snapshot now");
+            }
+        }
+        if self.since_snapshot >= SNAPSHOT_DISTANCE.max(self.producers.snapshot_bytes() * 64) {
+            self.since_snapshot = 0;
+            self.producers.capture(now);
+        }
+    }
+
     /// Begins a new segment at the end of the log.
     pub fn roll(&mut self, now: TimestampMs) -> Result<(), StorageError> {
         self.check_writable()?;
@@ -291,6 +316,8 @@ impl Log {
             active.finish()?;
             self.producers.advance_to(base);
             self.producers.take_snapshot(disk.as_ref(), &self.folder(), false)?;
+            self.producers.keep_snapshot(base);
+            self.since_snapshot = 0;
         }
         let segment = Segment::create(&self.store, &self.shared.home, base, &self.config, now)?;
         let mut segments = self.shared.segments.write().unwrap_or_else(PoisonError::into_inner);
@@ -310,9 +337,12 @@ impl Log {
         self.shared.tail().advance(boundary);
     }
 
-    fn settle(&mut self, end: Offset) -> Result<(), StorageError> {
+    fn settle(&mut self, appended: &Extent, now: TimestampMs) -> Result<(), StorageError> {
+        let end = appended.last.next();
         self.producers.advance_to(end);
         self.publish_first_unstable();
+        self.since_snapshot += appended.size;
+        self.pass_snapshot(now);
         let unflushed = end.0 - self.shared.recovery_point.load(Ordering::Acquire);
         if unflushed >= self.config.flush_messages {
             self.flush().run()?;

@@ -28,7 +28,7 @@ use crate::error::StorageError;
 use crate::producers::{ProducerEntry, ProducerSettings, Producers, VerificationGuard};
 use crate::recovery::{Loaded, Loading};
 use crate::segment::Segment;
-use crate::segment::files::Home;
+use crate::segment::files::{FileKind, Home, parse_name};
 use crate::store::Store;
 use crate::types::{LeaderEpoch, Offset, ProducerId, TimestampMs, TopicId, TopicPartition};
 
@@ -73,6 +73,8 @@ pub struct Log {
     doomed: VecDeque<Doomed>,
     /// Compacted below.
     cleaned: Option<Offset>,
+    /// Appended since the producers were last captured in a snapshot. Unit: bytes.
+    since_snapshot: u64,
     closed: bool,
 }
 
@@ -107,6 +109,26 @@ impl Log {
         Ok(log)
     }
 
+    /// What [`Log::open`] will check in `folder` after [`LastStop::Unclean`]: an estimate, for telling how far it is.
+    /// Unit: bytes.
+    pub fn unchecked_bytes(
+        store: &Store,
+        folder: &Path,
+        recovery_point: Offset,
+    ) -> Result<u64, StorageError> {
+        let entries = store.disk().list(folder).map_err(StorageError::io("list", folder))?;
+        let mut segments: Vec<(Offset, u64)> = entries
+            .iter()
+            .filter_map(|entry| match parse_name(&entry.name) {
+                Some((base, FileKind::Records, "")) => Some((base, entry.size)),
+                _ => None,
+            })
+            .collect();
+        segments.sort_unstable();
+        let first = segments.partition_point(|(base, _)| *base <= recovery_point).saturating_sub(1);
+        Ok(segments.iter().skip(first).map(|(_, size)| size).sum())
+    }
+
     fn assemble(store: &Store, home: Arc<Home>, options: &LogOptions, loaded: Loaded) -> Log {
         let active = loaded.segments.last();
         let end = Boundary {
@@ -136,6 +158,7 @@ impl Log {
             topic_id: None,
             doomed: VecDeque::new(),
             cleaned: None,
+            since_snapshot: 0,
             closed: false,
         };
         log.publish_first_unstable();

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use super::Log;
 use super::reader::Shared;
 use crate::error::StorageError;
-use crate::recovery::rebuild_producers;
+use crate::recovery::Replay;
 use crate::segment::Segment;
 use crate::types::{Offset, TimestampMs};
 
@@ -46,7 +46,8 @@ impl Log {
             let _alone = shared.cutting.write().unwrap_or_else(PoisonError::into_inner);
             shared.truncations.fetch_add(1, Ordering::AcqRel);
             let dropped = self.split_off(&shared, end);
-            self.discard(dropped.into_iter(), now)?;
+            // From the back: whatever interrupts this leaves no hole.
+            self.discard(dropped.into_iter().rev(), now)?;
             self.active().truncate_to(end, &self.config, now)?;
             self.publish_end(end);
             shared.start.fetch_min(end.0, Ordering::AcqRel);
@@ -109,8 +110,8 @@ impl Log {
 
     fn rebuild_producers(&mut self, end: Offset, now: TimestampMs) -> Result<(), StorageError> {
         let shared = self.shared.clone();
-        let (segments, start) = (shared.segments(), self.start());
-        rebuild_producers(&shared.home, &mut self.producers, &segments, start, end, false, now)?;
+        let replay = Replay { home: &shared.home, start: self.start(), clean: false, sync: true, now };
+        replay.rebuild(&mut self.producers, &shared.segments(), end)?;
         self.publish_first_unstable();
         Ok(())
     }

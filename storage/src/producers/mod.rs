@@ -78,6 +78,14 @@ struct Transaction {
     last: Option<Offset>,
 }
 
+/// The content of a snapshot file that is not written yet.
+#[derive(Debug)]
+struct Captured {
+    end: Offset,
+    at: TimestampMs,
+    content: Vec<u8>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Producers {
     settings: ProducerSettings,
@@ -89,6 +97,10 @@ pub(crate) struct Producers {
     unreplicated: BTreeMap<Offset, Transaction>,
     /// Snapshot files on disk.
     snapshots: BTreeSet<Offset>,
+    /// The one of them that belongs to no segment and goes when there is a newer one.
+    passing: Option<Offset>,
+    /// One that waits to become old before it is written.
+    captured: Option<Captured>,
     /// The state reflects the log up to here, exclusive.
     end: Offset,
     /// End of the log when the last snapshot was taken.
@@ -105,6 +117,8 @@ impl Producers {
             ongoing: BTreeMap::new(),
             unreplicated: BTreeMap::new(),
             snapshots,
+            passing: None,
+            captured: None,
             end: Offset::ZERO,
             snapshot_end: Offset::ZERO,
         }
@@ -236,6 +250,7 @@ impl Producers {
     }
 
     fn forget(&mut self) {
+        self.captured = None;
         self.entries.clear();
         self.ongoing.clear();
         self.unreplicated.clear();
@@ -307,7 +322,45 @@ impl Producers {
         snapshot::write(disk, folder, self.end, self.entries.values(), sync)?;
         self.snapshots.insert(self.end);
         self.snapshot_end = self.end;
+        self.captured = None;
+        if let Some(passed) = self.passing.take().filter(|passed| self.snapshots.contains(passed)) {
+            self.remove_snapshot(disk, folder, passed)?;
+        }
         Ok(Some(snapshot::path(folder, self.end)))
+    }
+
+    /// A segment begins at `base`, and the snapshot there stays as long as it does.
+    pub(crate) fn keep_snapshot(&mut self, base: Offset) {
+        self.passing = self.passing.filter(|passing| *passing != base);
+    }
+
+    /// Remembers a snapshot of this moment, to be [written](Self::write_captured) later; one that waits already stays.
+    pub(crate) fn capture(&mut self, now: TimestampMs) {
+        if self.captured.is_none() && self.end > self.snapshot_end {
+            let content = snapshot::encode(self.entries.values());
+            self.captured = Some(Captured { end: self.end, at: now, content });
+        }
+    }
+
+    pub(crate) fn is_captured_before(&self, time: TimestampMs) -> bool {
+        self.captured.as_ref().is_some_and(|captured| captured.at <= time)
+    }
+
+    /// Writes the remembered snapshot, in the midst of a segment; the next one replaces it. Nothing is synced.
+    pub(crate) fn write_captured(&mut self, disk: &dyn Disk, folder: &Path) -> Result<(), StorageError> {
+        let Some(captured) = self.captured.take() else { return Ok(()) };
+        snapshot::write_encoded(disk, folder, captured.end, &captured.content, false)?;
+        self.snapshots.insert(captured.end);
+        self.snapshot_end = captured.end;
+        match self.passing.replace(captured.end).filter(|passed| self.snapshots.contains(passed)) {
+            Some(passed) => self.remove_snapshot(disk, folder, passed),
+            None => Ok(()),
+        }
+    }
+
+    /// What the next snapshot takes, roughly. Unit: bytes.
+    pub(crate) fn snapshot_bytes(&self) -> u64 {
+        self.entries.len() as u64 * 46
     }
 
     pub(crate) fn latest_snapshot(&self) -> Option<Offset> {
@@ -357,6 +410,7 @@ impl Producers {
         for (index, offset) in strays.iter().enumerate() {
             let newest = index + 1 == strays.len();
             if newest && newest_base.is_none_or(|base| *offset >= base) {
+                self.passing = Some(*offset);
                 continue;
             }
             self.remove_snapshot(disk, folder, *offset)?;

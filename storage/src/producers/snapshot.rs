@@ -32,10 +32,19 @@ pub(super) fn write<'a>(
     producers: impl ExactSizeIterator<Item = &'a ProducerEntry>,
     sync: bool,
 ) -> Result<(), StorageError> {
+    write_encoded(disk, folder, offset, &encode(producers), sync)
+}
+
+pub(super) fn write_encoded(
+    disk: &dyn Disk,
+    folder: &Path,
+    offset: Offset,
+    content: &[u8],
+    sync: bool,
+) -> Result<(), StorageError> {
     let path = path(folder, offset);
-    let content = encode(producers);
     let file = disk.open(&path, Open::Replace).map_err(StorageError::io("create", &path))?;
-    write_all(file.as_ref(), &mut [IoSlice::new(&content)], 0).map_err(StorageError::io("write", &path))?;
+    write_all(file.as_ref(), &mut [IoSlice::new(content)], 0).map_err(StorageError::io("write", &path))?;
     if sync { file.sync().map_err(StorageError::io("sync", &path)) } else { Ok(()) }
 }
 
@@ -51,7 +60,7 @@ pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<ProducerEntry>, S
 }
 
 /// In the order in which a Java hash map of this size lists its keys, so that files equal Apache's.
-fn encode<'a>(producers: impl ExactSizeIterator<Item = &'a ProducerEntry>) -> Vec<u8> {
+pub(super) fn encode<'a>(producers: impl ExactSizeIterator<Item = &'a ProducerEntry>) -> Vec<u8> {
     let mut sorted: Vec<&ProducerEntry> = producers.collect();
     let buckets = (sorted.len() * 4).div_ceil(3).max(16).next_power_of_two() as u64;
     sorted.sort_by_key(|entry| (bucket(entry.producer, buckets), entry.producer));

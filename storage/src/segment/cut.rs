@@ -91,6 +91,47 @@ impl Segment {
         Ok(())
     }
 
+    /// Keeps what the indexes on disk surely know: up to their last entry but one. Yields the position and the offset
+    /// of that entry, from where on batches are to be [noted again](Self::note_again); the start without one.
+    pub(crate) fn rewind_indexes(&self, config: &LogConfig) -> Result<(u64, Offset), StorageError> {
+        let known = self.offsets.rewind(config.segment_index_bytes, self.size())?;
+        let last = known.map_or(Offset(self.base.0 - 1), |entry| entry.offset);
+        self.times.rewind(last, config.segment_index_bytes)?;
+        let mut growth = self.growth();
+        growth.since_entry = 0;
+        growth.finished = false;
+        growth.largest = None;
+        growth.first_timestamp = None;
+        drop(growth);
+        let largest = self.largest_on_disk()?;
+        self.growth().largest = Some(largest);
+        Ok((known.map_or(0, |entry| u64::from(entry.position)), last))
+    }
+
+    /// Notes a batch behind a [rewind](Self::rewind_indexes); those up to `known` are in the indexes already.
+    pub(crate) fn note_again(
+        &self,
+        located: &Located,
+        known: Offset,
+        config: &LogConfig,
+    ) -> Result<(), StorageError> {
+        if located.batch.last_offset() > known {
+            return self.note_recovered(located, config);
+        }
+        self.growth().since_entry += located.size;
+        Ok(())
+    }
+
+    /// Whether the indexes look as they do when a segment is left for the next: cut to their entries, none of them
+    /// blank. An offset index that is full looks the same while it is rebuilt, so it does not count.
+    pub(crate) fn has_final_indexes(&self, config: &LogConfig) -> Result<bool, StorageError> {
+        let full = self.offsets.size() + 8 > u64::from(config.segment_index_bytes);
+        let offsets = self.offsets.last()?.is_none_or(|last| {
+            last.position > 0 && u64::from(last.position) < self.size() && last.offset >= self.base
+        });
+        Ok(!full && offsets && self.times.last()?.is_none_or(|last| !last.is_blank(self.base)))
+    }
+
     /// Notes a batch found by recovery; batches come in their order.
     pub(crate) fn note_recovered(&self, located: &Located, config: &LogConfig) -> Result<(), StorageError> {
         let facts = BatchFacts {

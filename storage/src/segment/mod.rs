@@ -6,6 +6,7 @@
 mod cut;
 pub(crate) mod files;
 mod read;
+mod rolling;
 mod walk;
 
 use std::io::IoSlice;
@@ -21,6 +22,7 @@ use crate::types::{Offset, TimestampMs};
 
 use files::{FileKind, Files, Home, Stage};
 
+use rolling::jitter;
 pub(crate) use walk::{CheckedWalk, Located, Step, Walk};
 
 /// What the indexes want to know of a batch that is appended.
@@ -191,50 +193,6 @@ impl Segment {
         self.reserve.store(u64::from(config.segment_bytes), Ordering::Relaxed);
     }
 
-    /// Whether a batch ending at `offset` can be found through this segment's indexes.
-    pub(crate) fn can_hold(&self, offset: Offset) -> bool {
-        (0..=i64::from(i32::MAX)).contains(&offset.0.wrapping_sub(self.base.0))
-    }
-
-    /// Whether the next append goes to a new segment. `size` is what is to be appended, in bytes.
-    pub(crate) fn should_roll(
-        &self,
-        config: &LogConfig,
-        size: u64,
-        last: Offset,
-        max_timestamp: TimestampMs,
-        now: TimestampMs,
-    ) -> Result<bool, StorageError> {
-        let present = self.size();
-        if present + size > u64::from(config.segment_bytes)
-            || self.offsets.is_full()
-            || self.times.is_full()
-            || !self.can_hold(last)
-        {
-            return Ok(true);
-        }
-        if present == 0 {
-            return Ok(false);
-        }
-        let waited = match self.first_timestamp()? {
-            Some(first) if first.0 >= 0 => max_timestamp.0.saturating_sub(first.0),
-            _ => now.0.saturating_sub(self.growth().created.0),
-        };
-        Ok(waited > config.segment_ms.saturating_sub(self.jitter_ms))
-    }
-
-    /// Of the first batch, what rolling by time counts from.
-    pub(crate) fn first_timestamp(&self) -> Result<Option<TimestampMs>, StorageError> {
-        if let Some(known) = self.growth().first_timestamp {
-            return Ok(Some(known));
-        }
-        let (file, path) = (self.handle.file()?, self.path());
-        let first = Walk::new(file.as_ref(), &path, 0, self.size()).next()?;
-        let timestamp = first.map(|first| first.batch.max_timestamp());
-        self.growth().first_timestamp = timestamp;
-        Ok(timestamp)
-    }
-
     /// Writes `slices`, which are the batches described by `batches`, behind what is there.
     ///
     /// On `Err` nothing is there for readers; what reached the file is cut off now or before the next append.
@@ -294,8 +252,12 @@ impl Segment {
             growth.first_timestamp = growth.first_timestamp.or(Some(batch.max_timestamp));
             if growth.since_entry > u64::from(config.index_interval_bytes) {
                 // Segments end before position or relative offset outgrow 32 bits.
-                self.offsets.push(OffsetEntry { offset: batch.last, position: position as u32 });
+                let due = self.offsets.push(OffsetEntry { offset: batch.last, position: position as u32 });
                 self.times.push(largest)?;
+                // Times first: recovery after a kill trusts them as far as the offsets go.
+                if due && self.times.write_out() {
+                    self.offsets.write_out();
+                }
                 growth.since_entry = 0;
             }
             position += batch.size;
@@ -348,6 +310,14 @@ impl Segment {
         self.aborted.append(aborted)
     }
 
+    /// The same unless it is there: entries come in the order in which transactions ended.
+    pub(crate) fn add_aborted_once(&self, aborted: AbortedTransaction) -> Result<(), StorageError> {
+        match self.aborted.last()? {
+            Some(last) if last.last >= aborted.last => Ok(()),
+            _ => self.aborted.append(aborted),
+        }
+    }
+
     /// See [`TransactionIndex::collect`].
     pub(crate) fn aborted(
         &self,
@@ -364,8 +334,8 @@ impl Segment {
             return Ok(());
         }
         self.times.push_last(self.largest()?)?;
-        self.offsets.trim()?;
         self.times.trim()?;
+        self.offsets.trim()?;
         let size = self.size();
         let file = self.handle.file()?;
         let path = self.path();
@@ -389,8 +359,8 @@ impl Segment {
         if touched {
             self.finish()?;
         } else {
-            self.offsets.trim()?;
             self.times.trim()?;
+            self.offsets.trim()?;
         }
         self.handle.close();
         Ok(())
@@ -400,8 +370,8 @@ impl Segment {
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
         let file = self.handle.file()?;
         file.sync().map_err(|error| StorageError::io("sync", &self.path())(error))?;
-        self.offsets.flush(true)?;
         self.times.flush(true)?;
+        self.offsets.flush(true)?;
         self.aborted.sync()
     }
 
@@ -474,19 +444,4 @@ impl Segment {
 
 pub(crate) fn to_usize(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
-/// A number in `0..segment.jitter.ms` that differs between segments and stays the same across restarts.
-fn jitter(home: &Home, base: Offset, config: &LogConfig) -> i64 {
-    let range = config.segment_jitter_ms.min(config.segment_ms);
-    if range <= 0 {
-        return 0;
-    }
-    let folder = home.folder();
-    let name = folder.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
-    // FNV-1a.
-    let hash = name.iter().chain(&base.0.to_be_bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-    });
-    i64::try_from(hash >> 1).unwrap_or(0) % range
 }

@@ -4,6 +4,7 @@ mod appending;
 mod compacting;
 mod damage;
 mod faults;
+mod killed;
 mod producers;
 mod recovering;
 mod support;

@@ -40,7 +40,7 @@ fn a_repeated_batch_is_answered_with_its_first_offsets() {
 
 #[test]
 fn a_repeated_batch_is_known_after_a_clean_restart_and_after_a_crash() {
-    for stop in [LastStop::Clean, LastStop::Unclean] {
+    for stop in [LastStop::Clean, LastStop::Killed, LastStop::Unclean] {
         let place = Place::new(small_segments(400));
         let mut log = place.open(LastStop::Clean);
         for sequence in 0..5 {
@@ -48,7 +48,7 @@ fn a_repeated_batch_is_known_after_a_clean_restart_and_after_a_crash() {
         }
         match stop {
             LastStop::Clean => drop(log.close().expect("closed")),
-            LastStop::Unclean => drop(log),
+            LastStop::Killed | LastStop::Unclean => drop(log),
         }
 
         let mut log = place.open(stop);

@@ -1,0 +1,179 @@
+//! The few requests that tests of logs are made of: topics, batches, offsets, and everything that is in a partition.
+
+use std::io;
+
+use bytes::{Buf as _, Bytes};
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{
+    BrokerId, CreateTopicsRequest, FetchRequest, ListOffsetsRequest, ProduceRequest, ProduceResponse,
+    ResponseHeader, TopicName,
+};
+use kafka_protocol::protocol::{Decodable, HeaderVersion, StrBytes};
+
+use super::seat::Broker;
+use super::until;
+use super::wire::Connection;
+
+const PRODUCE: i16 = 9;
+
+fn name(topic: &str) -> TopicName {
+    TopicName(StrBytes::from_string(topic.to_string()))
+}
+
+/// Creates the topic and waits until all its partitions take records.
+#[track_caller]
+pub(crate) fn create_topic(broker: &Broker, topic: &str, partitions: i32, configs: &[(&str, &str)]) {
+    let setting = |(key, value): &(&str, &str)| {
+        CreatableTopicConfig::default()
+            .with_name(StrBytes::from_string(key.to_string()))
+            .with_value(Some(StrBytes::from_string(value.to_string())))
+    };
+    let topic_request = CreatableTopic::default()
+        .with_name(name(topic))
+        .with_num_partitions(partitions)
+        .with_replication_factor(1)
+        .with_configs(configs.iter().map(setting).collect());
+    let request = CreateTopicsRequest::default().with_topics(vec![topic_request]).with_timeout_ms(60_000);
+    let mut connection = broker.connect();
+    let answer = connection.request(5, &request);
+    assert_eq!(answer.topics[0].error_code, 0, "{:?}", answer.topics[0].error_message);
+    until(&format!("all partitions of {topic}"), || {
+        (0..partitions).all(|partition| list_offset(&mut connection, topic, partition, -1).0 == 0)
+    });
+}
+
+fn produce_request(topic: &str, partition: i32, batch: &Bytes, acks: i16) -> ProduceRequest {
+    let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch.clone()));
+    let topic = TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![data]);
+    ProduceRequest::default().with_acks(acks).with_timeout_ms(30_000).with_topic_data(vec![topic])
+}
+
+fn produced(answer: &ProduceResponse) -> (i16, i64) {
+    let answer = &answer.responses[0].partition_responses[0];
+    (answer.error_code, answer.base_offset)
+}
+
+/// Sends one batch; yields error code and base offset.
+#[track_caller]
+pub(crate) fn produce(
+    connection: &mut Connection,
+    topic: &str,
+    partition: i32,
+    batch: &Bytes,
+    acks: i16,
+) -> (i16, i64) {
+    try_produce(connection, topic, partition, batch, acks).expect("an answer")
+}
+
+pub(crate) fn try_produce(
+    connection: &mut Connection,
+    topic: &str,
+    partition: i32,
+    batch: &Bytes,
+    acks: i16,
+) -> io::Result<(i16, i64)> {
+    let request = produce_request(topic, partition, batch, acks);
+    connection.try_request(PRODUCE, &request).map(|answer| produced(&answer))
+}
+
+/// Sends all batches before it reads an answer. `Err` only where there was none at all.
+pub(crate) fn produce_pipelined(
+    connection: &mut Connection,
+    topic: &str,
+    partition: i32,
+    batches: &[Bytes],
+    acks: i16,
+) -> io::Result<Vec<(i16, i64)>> {
+    let mut sent = 0;
+    for batch in batches {
+        match connection.send(PRODUCE, &produce_request(topic, partition, batch, acks)) {
+            Ok(()) => sent += 1,
+            Err(_) => break,
+        }
+    }
+    let mut answers = Vec::new();
+    while answers.len() < sent {
+        let Ok(Some(mut frame)) = connection.read_frame() else { break };
+        ResponseHeader::decode(&mut frame, ProduceResponse::header_version(PRODUCE))
+            .map_err(io::Error::other)?;
+        let answer = ProduceResponse::decode(&mut frame, PRODUCE).map_err(io::Error::other)?;
+        answers.push(produced(&answer));
+    }
+    if answers.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(answers) }
+}
+
+/// Error code and offset.
+pub(crate) fn list_offset(
+    connection: &mut Connection,
+    topic: &str,
+    partition: i32,
+    timestamp: i64,
+) -> (i16, i64) {
+    let partition = ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(timestamp);
+    let topic = ListOffsetsTopic::default().with_name(name(topic)).with_partitions(vec![partition]);
+    let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
+    let answer = &connection.request(5, &request).topics[0].partitions[0];
+    (answer.error_code, answer.offset)
+}
+
+/// Waits until the partition is led, as after a restart.
+#[track_caller]
+pub(crate) fn end_offset(connection: &mut Connection, topic: &str, partition: i32) -> i64 {
+    let mut found = (-1, -1);
+    until(&format!("the end of {topic}-{partition}"), || {
+        found = list_offset(connection, topic, partition, -1);
+        found.0 == 0
+    });
+    found.1
+}
+
+/// Records from `offset` on, as much as one answer holds. Error code and batches.
+pub(crate) fn fetch(connection: &mut Connection, topic: &str, partition: i32, offset: i64) -> (i16, Bytes) {
+    let partition = FetchPartition::default()
+        .with_partition(partition)
+        .with_fetch_offset(offset)
+        .with_partition_max_bytes(1 << 20);
+    let topic = FetchTopic::default().with_topic(name(topic)).with_partitions(vec![partition]);
+    let request = FetchRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_max_wait_ms(0)
+        .with_min_bytes(0)
+        .with_max_bytes(8 << 20)
+        .with_topics(vec![topic]);
+    let answer = connection.request(11, &request);
+    let answer = &answer.responses[0].partitions[0];
+    (answer.error_code, answer.records.clone().unwrap_or_default())
+}
+
+/// Offset and value of every record, checksums checked.
+#[track_caller]
+pub(crate) fn values(connection: &mut Connection, topic: &str, partition: i32) -> Vec<(i64, String)> {
+    let end = end_offset(connection, topic, partition);
+    let mut offset = list_offset(connection, topic, partition, -2).1;
+    let mut all = Vec::new();
+    while offset < end {
+        let (error, records) = fetch(connection, topic, partition, offset);
+        assert_eq!(error, 0, "reading {topic}-{partition} at {offset}");
+        assert!(records.has_remaining(), "nothing in {topic}-{partition} at {offset} below {end}");
+        for located in storage::batch::headers(&records) {
+            let located = located.expect("a batch");
+            let entry = records.slice(located.position..located.position + located.size);
+            located.batch.check_crc(&entry).expect("a good checksum");
+            for record in storage::batch::records(&entry).expect("records") {
+                let record = record.expect("a record");
+                if record.offset.0 >= offset {
+                    all.push((record.offset.0, text(record.value)));
+                }
+            }
+            offset = located.batch.next_offset().0;
+        }
+    }
+    all
+}
+
+fn text(value: Option<Bytes>) -> String {
+    String::from_utf8_lossy(&value.unwrap_or_default()).into_owned()
+}
