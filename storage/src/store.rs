@@ -2,7 +2,7 @@
 //!
 //! A record file is opened and mapped when somebody needs it and let go when others are needed more, so that tens of
 //! thousands of partitions fit into the default limits of descriptors and mappings (`vm.max_map_count` is 65,530).
-//! Slices that were handed out keep their mapping alive beyond that; they never keep a descriptor.
+//! Slices that were handed out keep their mapping and their descriptor alive beyond that, until their answer is sent.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use bytes::Bytes;
 
-use crate::disk::{Disk, DiskFile, Mapping, Open};
+use crate::disk::{Disk, DiskFile, FileBytes, Mapping, Open};
 use crate::error::StorageError;
 use crate::segment::files::{FileKind, Files};
 
@@ -169,11 +169,13 @@ impl Handle {
         from: usize,
         upto: usize,
         reserve: u64,
-    ) -> Result<Bytes, StorageError> {
+    ) -> Result<FileBytes, StorageError> {
         self.touch();
-        if let Some(view) = self.read().view.as_ref().filter(|view| view.bytes.len() >= upto) {
+        if let Opened { view: Some(view), file: Some(file), .. } = &*self.read()
+            && view.bytes.len() >= upto
+        {
             self.release_after(view, (upto - from) as u64);
-            return Ok(view.bytes.slice(from..upto));
+            return Ok(FileBytes::new(view.bytes.slice(from..upto), file.clone(), from as u64));
         }
         let mut state = self.write();
         let file = self.open_in(&mut state)?;
@@ -182,7 +184,7 @@ impl Handle {
             file.map(reserve.max(upto as u64)).map_err(|error| StorageError::io("map", &path())(error))?;
         let mapping = Arc::new(mapping);
         let bytes = Bytes::from_owner(Owner(mapping.clone()));
-        let slice = bytes.slice(from..upto);
+        let slice = FileBytes::new(bytes.slice(from..upto), file, from as u64);
         state.retire();
         state.view = Some(View { mapping, bytes });
         Ok(slice)
@@ -277,11 +279,11 @@ mod tests {
         let handles: Vec<Arc<Handle>> = (100..200).map(handle).collect();
         let open = || handles.iter().filter(|handle| handle.may_be_open()).count();
 
-        let slices: Vec<Bytes> =
+        let slices: Vec<FileBytes> =
             handles.iter().map(|handle| handle.slice(3, 6, 0).expect("a slice")).collect();
         assert!(open() <= 16, "{}", open());
         for (base, slice) in (100..200).zip(&slices) {
-            assert_eq!(slice, base.to_string().as_bytes(), "slices outlive their file");
+            assert_eq!(slice.bytes(), base.to_string().as_bytes(), "slices outlive their file");
         }
 
         for handle in handles.iter().chain(&handles) {

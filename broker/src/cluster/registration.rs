@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::future::join_all;
 use storage::types::{BrokerId, TimestampMs};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
@@ -51,9 +52,26 @@ impl FormerSessions for OnlyTimeEndsSessions {
 }
 
 /// Creates what is missing of the paths all brokers rely on.
+///
+/// All are asked for at once: a session's requests take effect in their order, so parents come before their children.
 pub(crate) async fn make_persistent_paths(zookeeper: &ZooKeeper) -> Result<(), zk::Error> {
+    let mut wanted: Vec<&str> = Vec::new();
     for path in paths::PERSISTENT {
-        make_path(zookeeper, path).await?;
+        let parents = path.match_indices('/').skip(1).map(|(end, _)| &path[..end]);
+        for path in parents.chain([path]) {
+            if !wanted.contains(&path) {
+                wanted.push(path);
+            }
+        }
+    }
+    let made = wanted.iter().map(|path| zookeeper.create(path, &[], Lifetime::Persistent));
+    for (path, made) in wanted.iter().zip(join_all(made).await) {
+        match made {
+            Ok(_) | Err(zk::Error::NodeExists) => {}
+            // A lost connection may have changed the order.
+            Err(zk::Error::NoNode) => make_path(zookeeper, path).await?,
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use kafka_protocol::messages::fetch_response::{
 use kafka_protocol::messages::{FetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use storage::batch::{BatchError, TargetCompression, down_convert};
+use storage::disk::FileBytes;
 use storage::types::{BrokerId, LeaderEpoch, Offset};
 use uuid::Uuid;
 
@@ -84,7 +85,7 @@ pub(crate) fn respond<S: Style>(
     follower: bool,
     settled: Settled,
     answers: Vec<Answer>,
-) -> (FetchResponse, Vec<Bytes>) {
+) -> (FetchResponse, Vec<FileBytes>) {
     let mut composer = Composer { style, version, follower, records: Vec::new(), endpoints: BTreeMap::new() };
     let mut topics: Vec<FetchableTopicResponse> = Vec::new();
     let mut last: Option<Asked> = None;
@@ -127,7 +128,7 @@ struct Composer<'a, S> {
     style: &'a S,
     version: i16,
     follower: bool,
-    records: Vec<Bytes>,
+    records: Vec<FileBytes>,
     endpoints: BTreeMap<BrokerId, NodeEndpoint>,
 }
 
@@ -135,7 +136,7 @@ impl<S: Style> Composer<'_, S> {
     fn partition(&mut self, asked: &Asked, outcome: Result<Seen, ResponseError>) -> PartitionData {
         let converted = match &outcome {
             _ if self.version >= ZSTD_SINCE => Ok(None),
-            Ok(seen) => self.for_old_consumers(asked, &seen.records),
+            Ok(seen) => self.for_old_consumers(asked, seen.records.bytes()),
             Err(_) => self.for_old_consumers(asked, &Bytes::new()),
         };
         match (outcome, converted) {
@@ -147,7 +148,7 @@ impl<S: Style> Composer<'_, S> {
 
     fn seen(&mut self, asked: &Asked, seen: Seen, converted: Option<Bytes>) -> PartitionData {
         let records = match converted {
-            Some(converted) => converted,
+            Some(converted) => converted.into(),
             None => seen.records,
         };
         if !records.is_empty() {
@@ -168,7 +169,7 @@ impl<S: Style> Composer<'_, S> {
                     })
                     .collect()
             }))
-            .with_records(Some(records));
+            .with_records(Some(records.into_bytes()));
         match seen.diverging {
             Some((epoch, end)) => partition
                 .with_diverging_epoch(EpochEndOffset::default().with_epoch(epoch.0).with_end_offset(end.0)),
@@ -283,7 +284,7 @@ mod tests {
 
     fn seen(records: Bytes) -> Seen {
         Seen {
-            records,
+            records: records.into(),
             first_incomplete: false,
             older_segment: false,
             high_watermark: Offset(9),
@@ -388,6 +389,6 @@ mod tests {
         let answers = vec![Answer { asked: asked(1, 0), outcome: Ok(seen(records.clone())) }];
         let settled = Settled { session_id: 0, error: None };
         let (_, kept) = respond(&PLAIN, 17, false, settled, answers);
-        assert_eq!(kept[0].as_ptr(), records.as_ptr());
+        assert_eq!(kept[0].bytes().as_ptr(), records.as_ptr());
     }
 }

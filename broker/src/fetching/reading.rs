@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::error::ResponseError;
+use storage::disk::FileBytes;
 use storage::types::{BrokerId, Offset};
 use tokio::time::{Instant, timeout_at};
 
@@ -141,7 +142,7 @@ impl Round {
             match &mut seen {
                 Ok(seen) => {
                     if seen.first_incomplete && !hard_limit {
-                        seen.records.clear();
+                        seen.records = FileBytes::default();
                     }
                     round.bytes += seen.records.len();
                     round.urgent |= seen.diverging.is_some();
@@ -225,7 +226,7 @@ mod tests {
             };
             let end = Offset(end);
             Ok(Seen {
-                records: Bytes::from(vec![0; length]),
+                records: Bytes::from(vec![0; length]).into(),
                 first_incomplete: first_incomplete && !read.at_least_one,
                 older_segment: false,
                 high_watermark: end,

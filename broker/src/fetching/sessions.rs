@@ -216,11 +216,11 @@ fn dice() -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use coordinator::fetching::{Answered, TopicRef};
     use kafka_protocol::messages::TopicName;
     use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
     use kafka_protocol::protocol::StrBytes;
+    use storage::disk::FileBytes;
     use storage::types::{Offset, TopicId};
 
     use super::*;
@@ -250,7 +250,7 @@ mod tests {
         let seen = |asked| Answer {
             asked,
             outcome: Ok(Seen {
-                records: Bytes::new(),
+                records: FileBytes::default(),
                 first_incomplete: false,
                 older_segment: false,
                 log_end: Offset(high_watermark),

@@ -7,6 +7,7 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, NodeEndpoint, PartitionData};
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
 use kafka_protocol::protocol::StrBytes;
+use storage::disk::FileBytes;
 use storage::types::{BrokerId, LeaderEpoch, TopicPartition};
 
 use crate::clock;
@@ -60,7 +61,7 @@ async fn serve(
     context: &Context,
     params: &FetchParams,
     request: &FetchRequest,
-) -> (FetchResponse, Vec<bytes::Bytes>) {
+) -> (FetchResponse, Vec<FileBytes>) {
     let metadata = house.metadata.snapshot();
     let now = clock::now().mono;
     let sessions = &house.fetch_sessions;

@@ -53,7 +53,7 @@ impl Journal for PartitionJournal {
             at_least_one: true,
             follower: None,
         };
-        Ok(self.partition.read(&read).map_err(failure)?.records)
+        Ok(self.partition.read(&read).map_err(failure)?.records.into_bytes())
     }
 }
 

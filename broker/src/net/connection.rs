@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncRead;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
 use crate::handlers::{self, Peer, Refusal};
 use crate::house::House;
 use crate::net::frames::{FrameError, Frames};
+use crate::net::outlet::Outlet;
 use crate::net::reply::{LaterPieces, Reply};
 
 /// Produce requests of one connection that may wait at the same time. Bounds memory: their records are already in the log.
@@ -54,7 +55,7 @@ pub(crate) async fn run<R, W>(
     settings: ConnectionSettings,
 ) where
     R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
+    W: Outlet,
 {
     let mut connection = Connection {
         frames: Frames::new(reader, settings.request_size_max),
@@ -84,7 +85,7 @@ struct Connection<R, W> {
     idle_max: Option<Duration>,
 }
 
-impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
+impl<R: AsyncRead + Unpin, W: Outlet> Connection<R, W> {
     async fn serve(&mut self, house: &Arc<House>, peer: &Arc<Peer>) -> Ended {
         loop {
             if let Err(ended) = self.step(house, peer).await {
@@ -99,7 +100,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             biased;
             Some(answer) = self.waiting.next(), if !self.waiting.is_empty() => {
                 let pieces = answer.map_err(Refusal::from)?;
-                Ok(pieces.write_framed(&mut self.writer).await?)
+                Ok(pieces.write_framed(&self.writer).await?)
             }
             frame = next_before(&mut self.frames, deadline, self.idle_max), if self.waiting.len() < WAITING_MAX => {
                 let Some(frame) = frame? else { return Err(Ended::ByClient) };
@@ -119,9 +120,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             }
             Reply::Ready(pieces) => {
                 while let Some(earlier) = self.waiting.next().await {
-                    earlier.map_err(Refusal::from)?.write_framed(&mut self.writer).await?;
+                    earlier.map_err(Refusal::from)?.write_framed(&self.writer).await?;
                 }
-                Ok(pieces.write_framed(&mut self.writer).await?)
+                Ok(pieces.write_framed(&self.writer).await?)
             }
         }
     }

@@ -7,5 +7,6 @@ pub(crate) mod frames;
 pub(crate) mod front;
 pub(crate) mod limits;
 pub(crate) mod listener;
+pub(crate) mod outlet;
 pub(crate) mod reply;
 pub(crate) mod scatter;

@@ -3,9 +3,9 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use bytes::Bytes;
 use kafka_protocol::messages::ResponseHeader;
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
+use storage::disk::FileBytes;
 
 use crate::net::scatter::{Pieces, ScatterBuf};
 
@@ -61,7 +61,7 @@ pub(crate) fn encode<R: Encodable + HeaderVersion>(
     response: &R,
     version: i16,
     correlation_id: i32,
-    records: &[Bytes],
+    records: &[FileBytes],
 ) -> Result<Pieces, EncodeError> {
     let mut buf = ScatterBuf::new(records);
     ResponseHeader::default()

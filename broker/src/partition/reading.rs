@@ -1,8 +1,8 @@
 //! Reads by consumers and followers, and the look-ups around them.
 
-use bytes::Bytes;
 use coordinator::replication::{Fetch, StaleFetch};
 use kafka_protocol::error::ResponseError;
+use storage::disk::FileBytes;
 use storage::types::{BrokerId, LeaderEpoch, Offset, ProducerId};
 
 use crate::errors::WireError;
@@ -53,7 +53,7 @@ pub(crate) struct Replica {
 /// What a read saw.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    pub(crate) records: Bytes,
+    pub(crate) records: FileBytes,
     /// `records` is the beginning of one batch: the limit did not allow all of it.
     pub(crate) first_incomplete: bool,
     /// What is left of an older segment was read; there is more in the next one.
@@ -131,7 +131,7 @@ impl Inner {
     /// What `Seen` says besides records.
     fn bounds(&self) -> Seen {
         Seen {
-            records: Bytes::new(),
+            records: FileBytes::default(),
             first_incomplete: false,
             older_segment: false,
             high_watermark: self.log.high_watermark(),

@@ -3,6 +3,7 @@
 //! Syncs are counted as operations but not done: these tests crash processes, not machines.
 
 use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -212,5 +213,9 @@ impl DiskFile for FaultyFile {
     fn map(&self, length: u64) -> io::Result<Mapping> {
         self.disk.check(Operation::Map, &self.path)?;
         self.file.map(length)
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.file.descriptor()
     }
 }

@@ -5,16 +5,19 @@
 
 #[cfg(test)]
 pub(crate) mod faulty;
+mod file_bytes;
 mod mapping;
 mod os;
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::types::TimestampMs;
 
+pub use file_bytes::FileBytes;
 pub use mapping::Mapping;
 pub use os::OsDisk;
 
@@ -96,6 +99,8 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Maps `length` bytes from the start, read-only and shared. May reach beyond the end of the file, so that a
     /// growing file needs one mapping; touching those pages before the file has grown over them kills the process.
     fn map(&self, length: u64) -> io::Result<Mapping>;
+    /// For handing the file to the kernel; `None` where it is not the kernel's.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 }
 
 /// Fills as much of `buffer` as the file has from `position`; returns how much that is.

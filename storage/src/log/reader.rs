@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use bytes::Bytes;
-
 use super::tail::{Boundary, Tail};
 use crate::batch::TimestampOffset;
+use crate::disk::FileBytes;
 use crate::error::{ReadError, StorageError};
 use crate::index::AbortedTransaction;
 use crate::segment::Segment;
@@ -69,7 +68,7 @@ impl Shared {
 #[derive(Clone, Debug)]
 pub struct Slice {
     /// Whole batches, except that the last may be cut off by the limit. Shares memory with the page cache.
-    pub records: Bytes,
+    pub records: FileBytes,
     /// Where they begin.
     pub begin: Boundary,
     /// The limit did not even allow the first batch, and no exception was asked for.
@@ -184,7 +183,7 @@ impl LogReader {
         let upto = upto.min(end.offset);
         if from >= upto {
             return Ok(Slice {
-                records: Bytes::new(),
+                records: FileBytes::default(),
                 begin: self.boundary(from, end)?,
                 first_incomplete: false,
             });
@@ -268,7 +267,7 @@ impl LogReader {
         if from < start {
             return Err(ReadError::OutOfRange { requested: from, start, end: end.offset });
         }
-        Ok(Slice { records: Bytes::new(), begin: end, first_incomplete: false })
+        Ok(Slice { records: FileBytes::default(), begin: end, first_incomplete: false })
     }
 
     /// What a reader of committed data must know to skip aborted records in `slice`, which begins at `from`.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::walk::{Located, Walk};
 use super::{Segment, to_usize};
 use crate::batch::{BatchError, TimestampOffset, find_by_timestamp, find_max_timestamp};
-use crate::disk::read_up_to;
+use crate::disk::{FileBytes, read_up_to};
 use crate::error::StorageError;
 use crate::index::TimeEntry;
 use crate::types::{Offset, TimestampMs};
@@ -22,7 +22,7 @@ pub(crate) struct Found {
 /// What one read of a segment yields.
 #[derive(Clone, Debug)]
 pub(crate) struct SegmentSlice {
-    pub(crate) records: Bytes,
+    pub(crate) records: FileBytes,
     /// Where they start in the file. Unit: bytes.
     pub(crate) position: u64,
     /// The limit did not even allow the first batch.
@@ -74,9 +74,9 @@ impl Segment {
     }
 
     /// Bytes `from..upto` of the file, below `size`.
-    pub(crate) fn slice(&self, from: u64, upto: u64) -> Result<Bytes, StorageError> {
+    pub(crate) fn slice(&self, from: u64, upto: u64) -> Result<FileBytes, StorageError> {
         if from >= upto {
-            return Ok(Bytes::new());
+            return Ok(FileBytes::default());
         }
         let reserve = self.reserve.load(Ordering::Relaxed).max(upto);
         self.handle.slice(to_usize(from), to_usize(upto), reserve)

@@ -106,7 +106,7 @@ fn reads_find_every_offset_through_the_indexes() {
 
     for offset in (0..2000).step_by(7) {
         let slice = log.reader().read(Offset(offset), 1, Offset(2000), true).expect("read");
-        let located = crate::batch::headers(&slice.records).next().expect("one").expect("good");
+        let located = crate::batch::headers(slice.records.bytes()).next().expect("one").expect("good");
         assert_eq!(located.batch.base_offset(), Some(Offset(offset)));
     }
 }
@@ -132,7 +132,7 @@ fn a_follower_has_the_same_bytes_as_its_leader() {
 
     while follower.end() < leader.end() {
         let slice = leader.reader().read(follower.end(), 300, leader.end(), true).expect("read");
-        follower.append_as_follower(&slice.records, LeaderEpoch(0), NOW).expect("appended");
+        follower.append_as_follower(slice.records.bytes(), LeaderEpoch(0), NOW).expect("appended");
     }
 
     leader.close().expect("closed");
@@ -186,7 +186,7 @@ fn readers_go_on_while_the_log_is_written_and_rolled() {
         while from < Offset(500) {
             let end = reader.end().offset;
             let slice = reader.read(from, 700, end, true).expect("read");
-            for located in crate::batch::headers(&slice.records) {
+            for located in crate::batch::headers(slice.records.bytes()) {
                 let located = located.expect("a batch");
                 assert_eq!(located.batch.base_offset(), Some(from));
                 from = located.batch.next_offset();

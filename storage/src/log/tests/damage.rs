@@ -102,9 +102,9 @@ fn served(log: &Log) -> Result<Vec<(i64, Bytes, bool)>, String> {
     while from < log.end() {
         let slice = reader.read(from, 1 << 20, log.end(), true).map_err(|error| error.to_string())?;
         let before = from;
-        for located in headers(&slice.records) {
+        for located in headers(slice.records.bytes()) {
             let located = located.map_err(|error| error.to_string())?;
-            let entry = slice.records.slice(located.position..located.position + located.size);
+            let entry = slice.records.bytes().slice(located.position..located.position + located.size);
             let good = located.batch.check_crc(&entry).is_ok();
             let first = located.batch.first_or_last_offset().0;
             from = located.batch.next_offset();
@@ -125,7 +125,7 @@ fn aborted(log: &Log) -> Result<Vec<(i64, i64)>, String> {
         let slice = reader.read(from, 1 << 20, log.end(), true).map_err(|error| error.to_string())?;
         let aborted = reader.aborted_transactions(from, &slice).map_err(|error| error.to_string())?;
         found.extend(aborted.iter().map(|one| (one.producer.0, one.first.0)));
-        let last = headers(&slice.records).filter_map(Result::ok).last();
+        let last = headers(slice.records.bytes()).filter_map(Result::ok).last();
         let next = last.map(|last| last.batch.next_offset()).filter(|next| *next > from);
         from = next.ok_or("nothing can be read")?;
     }

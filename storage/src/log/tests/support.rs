@@ -159,9 +159,9 @@ pub(super) fn contents(log: &Log, from: i64) -> Vec<(i64, String)> {
     while from < log.end() {
         let slice = reader.read(from, 1 << 20, log.end(), true).expect("read");
         assert!(!slice.records.is_empty(), "nothing at {from}");
-        for located in crate::batch::headers(&slice.records) {
+        for located in crate::batch::headers(slice.records.bytes()) {
             let located = located.expect("a batch");
-            let entry = slice.records.slice(located.position..located.position + located.size);
+            let entry = slice.records.bytes().slice(located.position..located.position + located.size);
             located.batch.check_crc(&entry).expect("a good checksum");
             from = located.batch.next_offset();
             for record in records(&entry).expect("records") {

@@ -41,14 +41,14 @@ fn slices_handed_out_survive_the_truncation_of_what_they_show() {
     let place = Place::new(LogConfig::default());
     let mut log = filled(&place, 200);
     let slice = log.reader().read(Offset(0), 1 << 20, log.end(), true).expect("read");
-    let copy = slice.records.to_vec();
+    let copy = slice.records.bytes().to_vec();
 
     log.truncate_to(Offset(3), NOW).expect("truncated");
     for _ in 0..300 {
         put(&mut log, &["something else entirely"]);
     }
 
-    assert!(slice.records == copy, "the slice has changed");
+    assert!(*slice.records.bytes() == copy, "the slice has changed");
     assert_eq!(values(&log).len(), 303);
 }
 
@@ -63,12 +63,12 @@ fn truncation_reaches_mappings_that_were_let_go() {
     let reader = log.reader();
     let slices: Vec<_> =
         (0..200).map(|offset| reader.read(Offset(offset), 100, log.end(), true).expect("read")).collect();
-    let copies: Vec<Vec<u8>> = slices.iter().map(|slice| slice.records.to_vec()).collect();
+    let copies: Vec<Vec<u8>> = slices.iter().map(|slice| slice.records.bytes().to_vec()).collect();
 
     log.truncate_to(Offset(1), NOW).expect("truncated");
 
     for (slice, copy) in slices.iter().zip(&copies) {
-        assert_eq!(&slice.records[..], &copy[..]);
+        assert_eq!(&slice.records.bytes()[..], &copy[..]);
     }
 }
 
@@ -169,12 +169,12 @@ fn readers_of_deleted_segments_keep_what_they_have() {
     let mut log = filled(&place, 20);
     log.set_high_watermark(log.end());
     let slice = log.reader().read(Offset(0), 1000, log.end(), true).expect("read");
-    let copy = slice.records.to_vec();
+    let copy = slice.records.bytes().to_vec();
 
     log.expire(NOW).expect("expired");
     log.remove_due(TimestampMs(i64::MAX)).expect("removed");
 
-    assert_eq!(&slice.records[..], &copy[..]);
+    assert_eq!(&slice.records.bytes()[..], &copy[..]);
     assert!(matches!(log.reader().read(Offset(0), 1, Offset(20), true), Err(ReadError::OutOfRange { .. })));
 }
 
