@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{
@@ -23,13 +22,12 @@ use crate::fetching::FetchSessions;
 use crate::machines::group_room::{GroupRoom, OFFSETS_TOPIC};
 use crate::machines::partition_journal::PartitionJournal;
 use crate::machines::transaction_room::{TRANSACTION_TOPIC, TakenSeats, TransactionRoom};
+use crate::partition::surroundings::UNKNOWN_BROKER_EPOCH;
 use crate::partition::{Acks, Partitions, RoleChange};
 use crate::producer_ids::ProducerIds;
 use crate::reconfiguration::{self, LiveConfig};
+use crate::replication::{Fetchers, Replicating};
 use crate::transactions::remote::Colleagues;
-
-/// Broker epoch in requests from controllers that do not know it (`AbstractControlRequest.UNKNOWN_BROKER_EPOCH`).
-const UNKNOWN_BROKER_EPOCH: i64 = -1;
 
 /// What the broker's way to the controller makes possible.
 struct Office {
@@ -52,8 +50,8 @@ pub(crate) struct House {
     pub(crate) colleagues: Colleagues,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) zookeeper: Arc<ZooKeeper>,
-    /// czxid of this broker's registration, the newest one.
-    broker_epoch: Arc<AtomicI64>,
+    pub(crate) replication: Arc<Replicating>,
+    pub(crate) fetchers: Fetchers,
     /// Set before the first request is taken.
     office: OnceLock<Office>,
 }
@@ -70,6 +68,7 @@ impl House {
     ) -> (House, TakenSeats<PartitionJournal>) {
         let config = live.current();
         let (transactions, taken) = TransactionRoom::new(&config.transactions);
+        let replication = Replicating::new(&partitions, &config);
         let house = House {
             me,
             cluster_id: cluster_id.into(),
@@ -83,7 +82,8 @@ impl House {
             producer_ids: ProducerIds::default(),
             zookeeper: Arc::clone(zookeeper),
             config,
-            broker_epoch: Arc::new(AtomicI64::new(UNKNOWN_BROKER_EPOCH)),
+            fetchers: Fetchers::new(Arc::clone(&replication)),
+            replication,
             office: OnceLock::new(),
         };
         (house, taken)
@@ -91,7 +91,7 @@ impl House {
 
     /// Whether a controller's request was meant for an earlier life of this broker (KIP-380).
     pub(crate) fn is_stale(&self, broker_epoch: i64) -> bool {
-        broker_epoch != UNKNOWN_BROKER_EPOCH && broker_epoch < self.broker_epoch.load(Ordering::Acquire)
+        broker_epoch != UNKNOWN_BROKER_EPOCH && broker_epoch < self.partitions.around().broker_epoch()
     }
 
     /// Whether this broker is the controller, as far as ZooKeeper told.
@@ -107,7 +107,7 @@ impl House {
     /// Opens the way to the controller; once, before the first request is taken.
     pub(crate) fn open_office(&self, controller: ControllerHandle, channel: ControllerChannel) {
         let metadata = Arc::clone(&self.metadata);
-        let epoch = Arc::clone(&self.broker_epoch);
+        let epoch = Arc::clone(self.partitions.around().broker_epoch_cell());
         let to_controller = Arc::new(ToController::new(self.me, controller, metadata, channel, epoch));
         let isr_changes = IsrChanges::start(Arc::clone(&to_controller));
         let opened = self.office.set(Office { to_controller, isr_changes });
@@ -120,7 +120,6 @@ impl House {
     }
 
     /// Where leaders ask for other in-sync sets.
-    #[allow(dead_code, reason = "leaders do not watch their followers yet")]
     pub(crate) fn isr_changes(&self) -> &IsrChanges {
         &self.office().isr_changes
     }
@@ -131,7 +130,7 @@ impl House {
 
     /// The broker registered (again).
     pub(crate) fn set_broker_epoch(&self, epoch: i64) {
-        self.broker_epoch.store(epoch, Ordering::Release);
+        self.partitions.around().set_broker_epoch(epoch);
     }
 
     pub(crate) async fn leader_and_isr(&self, request: LeaderAndIsrRequest) -> LeaderAndIsrResponse {
@@ -167,8 +166,9 @@ impl House {
         UpdateMetadataResponse::default()
     }
 
-    /// Internal topics have rooms of their own that go where the leader is.
+    /// Replicas that follow are copied; internal topics have rooms of their own that go where the leader is.
     fn follow_roles(&self, changes: &[RoleChange]) {
+        self.fetchers.apply(changes);
         for change in changes {
             let seat = change.partition.partition;
             let led = change.leads.and_then(|epoch| Some((epoch, self.partitions.get(&change.partition)?)));

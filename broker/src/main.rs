@@ -21,6 +21,7 @@ mod partition;
 mod peers;
 mod producer_ids;
 mod reconfiguration;
+mod replication;
 mod server;
 mod telemetry;
 mod transactions;

@@ -20,7 +20,6 @@ use crate::cluster::config_changes::{self, Bookmark};
 use crate::cluster::controller::{self, ControllerHandle, ControllerSettings, LinkSettings};
 use crate::cluster::entities::{self, ConfigsError};
 use crate::cluster::identity::{self, IdentityError};
-use crate::cluster::metadata::MetadataCache;
 use crate::cluster::registration::{self, FormerSessions, RegistrationError};
 use crate::cluster::to_controller::ControllerChannel;
 use crate::cluster::znodes::BrokerInfo;
@@ -35,6 +34,7 @@ use crate::partition::registry::{LogSettings, TopicConfigs, producer_settings};
 use crate::partition::surroundings::Surroundings;
 use crate::peers::PeerSettings;
 use crate::reconfiguration::{self, LiveConfig};
+use crate::replication;
 use crate::transactions;
 use crate::zookeeper::{EmbeddedServer, Settings as EmbeddedSettings, StartError};
 
@@ -190,6 +190,8 @@ impl Broker {
         let following = reconfiguration::follow(Arc::clone(&house), controller.clone(), changes);
         housekeeping.spawn(following);
         housekeeping.spawn(transactions::attend(Arc::clone(&house), taken_seats));
+        housekeeping.spawn(replication::propose(Arc::clone(&house)));
+        housekeeping.spawn(replication::watch(Arc::clone(&house.replication)));
         let front = front.open(&house);
         Ok(Broker { house, front, housekeeping, controller, listeners })
     }
@@ -197,6 +199,7 @@ impl Broker {
     async fn stop(self, _: &BrokerConfig) {
         self.house.groups.close();
         self.house.transactions.close();
+        self.house.fetchers.close();
         self.front.close().await;
         drop(self.housekeeping);
         let partitions = Arc::clone(&self.house.partitions);
@@ -321,11 +324,7 @@ async fn open_partitions(
         recovery_threads: std::thread::available_parallelism().map_or(1, usize::from),
     };
     let store = Store::new(Arc::new(OsDisk));
-    let around = Surroundings {
-        me,
-        metadata: Arc::new(MetadataCache::default()),
-        lag_max: config.replication.lag_max,
-    };
+    let around = Surroundings::new(me, config);
     let opening = move || Partitions::open(around, store, directories, topics, settings);
     let opened = tokio::task::spawn_blocking(opening).await;
     Ok(opened.expect("logs are opened without panicking")?)

@@ -57,7 +57,6 @@ struct Desk {
 
 /// Asks the controller for other in-sync sets. Ends, and leaves what waits unanswered, when dropped.
 pub(crate) struct IsrChanges {
-    #[allow(dead_code, reason = "read by `ask`")]
     desk: Arc<Desk>,
     _sending: AbortOnDropHandle<()>,
 }
@@ -73,7 +72,6 @@ impl IsrChanges {
     /// already; every other `Err` is the controller's word on the partition.
     ///
     /// A leader that stops waiting (a newer LeaderAndIsr came) takes its wish back, unless it is under way already.
-    #[allow(dead_code, reason = "leaders do not watch their followers yet")]
     pub(crate) async fn ask(&self, wanted: WantedIsr) -> Result<AgreedIsr, ResponseError> {
         let (answer, answered) = oneshot::channel();
         {

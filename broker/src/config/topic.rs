@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::BrokerConfig;
 use super::properties::Properties;
+use super::replication::ThrottledReplicas;
 use super::rule::Invalid;
 use super::settings::Settings;
 use super::table::topic;
@@ -34,6 +35,9 @@ pub(crate) struct TopicConfig {
     /// Whether old clients get records converted to their message format.
     pub(crate) downconversion: bool,
     pub(crate) unclean_leader_election: bool,
+    /// Replicas whose copying is throttled where they are copied from, and to.
+    pub(crate) leader_throttled: ThrottledReplicas,
+    pub(crate) follower_throttled: ThrottledReplicas,
 }
 
 /// Why a request's topic configs are refused, in Kafka's words. All are INVALID_CONFIG on the wire.
@@ -156,6 +160,8 @@ impl TopicConfig {
             min_insync_replicas: int("min.insync.replicas"),
             downconversion: is_true("message.downconversion.enable"),
             unclean_leader_election: is_true("unclean.leader.election.enable"),
+            leader_throttled: ThrottledReplicas::new(values.get("leader.replication.throttled.replicas")),
+            follower_throttled: ThrottledReplicas::new(values.get("follower.replication.throttled.replicas")),
         }
     }
 }

@@ -40,7 +40,7 @@ impl Answer {
             Ok(seen) => Answered {
                 has_records: !seen.records.is_empty(),
                 failed: false,
-                redirected: seen.diverging.is_some(),
+                redirected: seen.diverging.is_some() || seen.preferred.is_some(),
                 high_watermark: seen.high_watermark,
                 log_start: seen.log_start,
             },
@@ -169,7 +169,8 @@ impl<S: Style> Composer<'_, S> {
                     })
                     .collect()
             }))
-            .with_records(Some(records.into_bytes()));
+            .with_records(Some(records.into_bytes()))
+            .with_preferred_read_replica(seen.preferred.unwrap_or(BrokerId::NONE).0.into());
         match seen.diverging {
             Some((epoch, end)) => partition
                 .with_diverging_epoch(EpochEndOffset::default().with_epoch(epoch.0).with_end_offset(end.0)),
@@ -293,6 +294,7 @@ mod tests {
             log_end: Offset(9),
             aborted: Some(vec![(ProducerId(4), Offset(5))]),
             diverging: Some((LeaderEpoch(3), Offset(2))),
+            preferred: None,
         }
     }
 

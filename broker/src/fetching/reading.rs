@@ -45,6 +45,10 @@ impl FetchParams {
         self.replica >= 0
     }
 
+    pub(crate) fn is_consumer(&self) -> bool {
+        !self.is_follower() && self.replica != FUTURE_REPLICA
+    }
+
     fn isolation(&self) -> Isolation {
         if self.is_follower() || self.replica == FUTURE_REPLICA {
             Isolation::LogEnd
@@ -63,6 +67,9 @@ impl FetchParams {
 /// Where partitions are read from.
 pub(crate) trait Source {
     fn read(&self, asked: &Asked, read: &Read) -> Result<Seen, ResponseError>;
+
+    /// The follower of `params` would take more of it than its share.
+    fn is_held_back(&self, asked: &Asked, follower: BrokerId) -> bool;
 
     /// `None` where the partition is not here.
     fn register(&self, asked: &Asked, waiter: &Arc<Waiter>) -> Option<Registration>;
@@ -141,11 +148,15 @@ impl Round {
             let mut seen = source.read(asked, &read);
             match &mut seen {
                 Ok(seen) => {
-                    if seen.first_incomplete && !hard_limit {
+                    let held_back = read.follower.is_some_and(|follower| {
+                        !seen.records.is_empty() && source.is_held_back(asked, follower.id)
+                    });
+                    if held_back || (seen.first_incomplete && !hard_limit) {
                         seen.records = FileBytes::default();
                     }
+                    seen.older_segment &= !held_back;
                     round.bytes += seen.records.len();
-                    round.urgent |= seen.diverging.is_some();
+                    round.urgent |= seen.diverging.is_some() || seen.preferred.is_some();
                 }
                 Err(_) => round.urgent = true,
             }
@@ -195,6 +206,7 @@ mod tests {
         ends: Mutex<Vec<Result<i64, ResponseError>>>,
         waiters: Arc<Waiters>,
         reads: Mutex<Vec<Read>>,
+        held_back: bool,
     }
 
     impl Shelf {
@@ -235,7 +247,12 @@ mod tests {
                 log_end: end,
                 aborted: None,
                 diverging: None,
+                preferred: None,
             })
+        }
+
+        fn is_held_back(&self, _: &Asked, _: BrokerId) -> bool {
+            self.held_back
         }
 
         fn register(&self, _: &Asked, waiter: &Arc<Waiter>) -> Option<Registration> {
@@ -377,6 +394,16 @@ mod tests {
         let noted: Vec<_> =
             reads.iter().filter_map(|read| read.follower).map(|one| (one.id, one.noted)).collect();
         assert_eq!(noted, [(BrokerId(2), true), (BrokerId(2), false)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_follower_that_is_held_back_gets_nothing_and_is_kept_waiting() {
+        let shelf = Shelf { held_back: true, ..Shelf::with(&[30]) };
+        let start = Instant::now();
+        let follower = FetchParams { replica: 2, ..params(1, 100) };
+        let seen = fetch(&shelf, &follower, &asked(&[(0, 50)])).await;
+        assert_eq!((sizes(&seen), start.elapsed()), (vec![0], Duration::from_millis(500)));
+        assert_eq!(sizes(&fetch(&shelf, &params(1, 100), &asked(&[(0, 50)])).await), [30]);
     }
 
     #[test]

@@ -259,6 +259,7 @@ mod tests {
                 log_start: Offset(0),
                 aborted: None,
                 diverging: None,
+                preferred: None,
             }),
         };
         let mut answers: Vec<Answer> = asked.into_iter().map(seen).collect();

@@ -12,6 +12,7 @@ use storage::types::{BrokerId, LeaderEpoch, TopicPartition};
 
 use crate::clock;
 use crate::cluster::metadata::MetadataSnapshot;
+use crate::config::replication::ReplicaSelector;
 use crate::fetching::{self, Answer, Asked, FetchParams, LeaderHint, Source, Style, TopicStyle};
 use crate::handlers::Context;
 use crate::house::House;
@@ -68,13 +69,16 @@ async fn serve(
     let (session, asked) = sessions.begin(now, request, params.version, params.is_follower(), &metadata);
     let (readable, unknown) = known(&metadata, asked);
     drop(metadata);
-    let rooms = Rooms { house, listener: &context.connection.listener };
+    let rooms = Rooms { house, listener: &context.connection.listener, rack: rack(house, params, request) };
     let seen = match readable.is_empty() {
         true => Vec::new(),
         false => fetching::fetch(&rooms, params, &readable).await,
     };
     let read = readable.into_iter().zip(seen).map(|(asked, outcome)| Answer { asked, outcome });
     let mut answers: Vec<Answer> = read.chain(unknown).collect();
+    if params.is_follower() {
+        rooms.count_throttled(&answers);
+    }
     let settled = sessions.settle(clock::now().mono, session, &mut answers);
     fetching::respond(&rooms, params.version, params.is_follower(), settled, answers)
 }
@@ -118,14 +122,49 @@ fn refused(version: i16, request: &FetchRequest, error: ResponseError) -> FetchR
     response.with_session_id(request.session_id).with_responses(topics.collect())
 }
 
+/// Where a consumer is that may be sent to a replica near it.
+fn rack<'a>(house: &House, params: &FetchParams, request: &'a FetchRequest) -> Option<&'a str> {
+    let rack: &str = &request.rack_id;
+    let may = params.is_consumer() && house.config.replication.selector == ReplicaSelector::RackAware;
+    (may && !rack.is_empty()).then_some(rack)
+}
+
 /// What a fetch reaches of the house.
 struct Rooms<'a> {
     house: &'a House,
     /// The client's listener: where it can reach other brokers.
     listener: &'a str,
+    /// See [`rack`].
+    rack: Option<&'a str>,
 }
 
 impl Rooms<'_> {
+    /// The replica that the consumer had better read from.
+    fn preferred(&self, partition: &Partition, read: &Read) -> Option<BrokerId> {
+        let rack = self.rack?;
+        let metadata = self.house.metadata.snapshot();
+        let is_near = |id: BrokerId| {
+            let broker = metadata.broker(id);
+            broker.is_some_and(|broker| {
+                broker.rack.as_deref() == Some(rack) && broker.endpoint(self.listener).is_some()
+            })
+        };
+        partition.nearest_replica(read.offset, is_near)
+    }
+
+    /// What throttled replicas were given counts, whether they are held back or not.
+    fn count_throttled(&self, answers: &[Answer]) {
+        let throttled = answers.iter().filter_map(|answer| {
+            let records = &answer.outcome.as_ref().ok()?.records;
+            let counts = !records.is_empty() && self.get(&answer.asked)?.is_throttled_as_leader();
+            counts.then_some(records.len())
+        });
+        let bytes: usize = throttled.sum();
+        if bytes > 0 {
+            self.house.partitions.around().to_followers.record(bytes);
+        }
+    }
+
     fn find(&self, asked: &Asked) -> Result<Arc<Partition>, ResponseError> {
         let id = partition_id(asked).ok_or(ResponseError::UnknownTopicId)?;
         self.house.partitions.find_by_id(&self.house.metadata, &id)
@@ -151,7 +190,19 @@ impl Source for Rooms<'_> {
                 return Err(ResponseError::InconsistentTopicId);
             }
         }
-        partition.read(read)
+        match self.preferred(&partition, read) {
+            Some(replica) => partition.send_to(replica, read),
+            None => partition.read(read),
+        }
+    }
+
+    fn is_held_back(&self, asked: &Asked, follower: BrokerId) -> bool {
+        let around = self.house.partitions.around();
+        self.get(asked).is_some_and(|partition| {
+            partition.is_throttled_as_leader()
+                && !partition.is_in_sync(follower)
+                && around.to_followers.is_exceeded()
+        })
     }
 
     fn register(&self, asked: &Asked, waiter: &Arc<Waiter>) -> Option<Registration> {

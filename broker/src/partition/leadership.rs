@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use coordinator::replication::{Leader, Standing};
+use coordinator::replication::{AfterVerdict, Leader, Proposal, Standing, Verdict};
+use kafka_protocol::error::ResponseError;
 use storage::error::StorageError;
 use storage::types::{BrokerId, LeaderEpoch, Offset, TopicId};
+use tracing::info;
 
 use crate::partition::writing::Progress;
 use crate::partition::{Inner, Partition, Role};
@@ -42,6 +44,7 @@ impl Partition {
         let before = inner.log.high_watermark();
         self.publish(&inner, before);
         self.waiters.wake_all();
+        self.deletions.wake_all();
     }
 
     /// No role any more: the replica is stopped. Its epoch is forgotten, so that a new assignment is taken.
@@ -51,6 +54,73 @@ impl Partition {
         let before = inner.log.high_watermark();
         self.publish(&inner, before);
         self.waiters.wake_all();
+        self.deletions.wake_all();
+    }
+
+    /// Whom this replica follows, in which epoch. `BrokerId::NONE` where there is no leader.
+    pub(crate) fn followed(&self) -> Option<(BrokerId, LeaderEpoch)> {
+        match &self.lock().role {
+            Role::Follower { leader, standing } => Some((*leader, standing.leader_epoch)),
+            Role::Leader(_) | Role::Unassigned => None,
+        }
+    }
+
+    /// Followers that have not kept up are to leave the in-sync set.
+    pub(crate) fn shrink_in_sync(&self) {
+        let mut inner = self.lock();
+        let Role::Leader(leader) = &mut inner.role else { return };
+        let Some(proposal) = self.around.now(|moment| leader.shrink(moment)) else { return };
+        let in_sync = &leader.standing().isr;
+        info!(partition = %self.id, ?in_sync, proposed = ?proposal.isr, "followers have fallen behind");
+        self.around.proposals.submit(self.id.clone(), proposal);
+    }
+
+    /// Whether `follower` is in the in-sync set, as this leader knows it.
+    pub(crate) fn is_in_sync(&self, follower: BrokerId) -> bool {
+        matches!(&self.lock().role, Role::Leader(leader) if leader.standing().isr.contains(&follower))
+    }
+
+    /// Whether the leader here still waits for the controller's word on `proposal`.
+    pub(crate) fn awaits_verdict(&self, proposal: &Proposal) -> bool {
+        matches!(&self.lock().role, Role::Leader(leader) if leader.awaits(proposal))
+    }
+
+    /// The controller's word on a proposal. Yields whether it has to be asked again.
+    pub(crate) fn on_verdict(&self, proposal: &Proposal, verdict: Verdict) -> bool {
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        let before = inner.log.high_watermark();
+        let Role::Leader(leader) = &mut inner.role else { return false };
+        let was = leader.standing().partition_epoch;
+        match self.around.now(|moment| leader.on_verdict(proposal, verdict, moment)) {
+            AfterVerdict::Again(_) => true,
+            AfterVerdict::Settled(high_watermark) => {
+                let standing = leader.standing();
+                if standing.partition_epoch != was {
+                    info!(partition = %self.id, in_sync = ?standing.isr, "the in-sync set has changed");
+                }
+                inner.log.set_high_watermark(high_watermark);
+                self.publish(inner, before);
+                false
+            }
+        }
+    }
+
+    /// The lowest log start of the replicas alive; `Offset::NONE` while one has not told.
+    pub(crate) fn low_watermark(&self) -> Result<Offset, ResponseError> {
+        let inner = self.lock();
+        let Role::Leader(leader) = &inner.role else { return Err(ResponseError::NotLeaderOrFollower) };
+        Ok(self.around.now(|moment| leader.low_watermark(inner.log.start(), moment)))
+    }
+
+    /// Whether copying it to followers counts against `leader.replication.throttled.rate`.
+    pub(crate) fn is_throttled_as_leader(&self) -> bool {
+        self.config().leader_throttled.contains(self.id.partition, self.around.me.0)
+    }
+
+    /// Whether copying it here counts against `follower.replication.throttled.rate`.
+    pub(crate) fn is_throttled_as_follower(&self) -> bool {
+        self.config().follower_throttled.contains(self.id.partition, self.around.me.0)
     }
 
     /// Renames the log's folder within its directory and returns its new path.

@@ -3,11 +3,13 @@
 
 use kafka_protocol::error::ResponseError;
 use storage::types::{LeaderEpoch, Offset, TimestampMs};
+use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
 use crate::errors::WireError;
 use crate::partition::Partition;
 use crate::partition::reading::Isolation;
+use crate::partition::waiters::Waiter;
 
 /// Which offset is asked for (ListOffsets, KIP-79, KIP-734).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,8 +108,8 @@ impl Partition {
         Ok(EpochEnd { epoch, end })
     }
 
-    /// Makes everything before `offset` unreadable (DeleteRecords) and returns the log's new start, the low watermark
-    /// of a partition whose only replica this is. `None` asks for the high watermark.
+    /// Makes everything before `offset` unreadable here (DeleteRecords) and returns that offset. `None` asks for the high
+    /// watermark.
     pub(crate) fn delete_records(&self, offset: Option<Offset>) -> Result<Offset, ResponseError> {
         let deletable = self.config().log.cleanup.delete;
         let mut inner = self.lock();
@@ -119,7 +121,33 @@ impl Partition {
         if offset < Offset::ZERO {
             return Err(ResponseError::OffsetOutOfRange);
         }
-        inner.log.delete_records(offset).map_err(|error| error.wire())
+        inner.log.delete_records(offset).map_err(|error| error.wire())?;
+        Ok(offset)
+    }
+
+    /// Waits until no replica alive has records before `offset`, `deadline` at the latest. Yields where the replica with
+    /// most records begins, and whether that is at `offset` or behind.
+    pub(crate) async fn deleted(
+        &self,
+        offset: Offset,
+        deadline: Instant,
+    ) -> Result<(Offset, bool), ResponseError> {
+        let waiter = Waiter::new();
+        let _registration = self.deletions().register(&waiter);
+        let mut cluster = self.around.metadata.changes();
+        loop {
+            let low_watermark = self.low_watermark()?;
+            let woken = async {
+                tokio::select! {
+                    () = waiter.woken() => {}
+                    // A replica that is not alive any more need not be waited for.
+                    Ok(()) = cluster.changed() => {}
+                }
+            };
+            if low_watermark >= offset || timeout_at(deadline, woken).await.is_err() {
+                return Ok((low_watermark, low_watermark >= offset));
+            }
+        }
     }
 
     pub(crate) fn high_watermark(&self) -> Offset {

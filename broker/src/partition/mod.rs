@@ -8,8 +8,10 @@ mod leadership;
 mod loading;
 pub(crate) mod lookup;
 mod produce_error;
+pub(crate) mod proposals;
 pub(crate) mod reading;
 pub(crate) mod registry;
+pub(crate) mod replicating;
 mod roles;
 pub(crate) mod surroundings;
 mod transactions;
@@ -48,6 +50,8 @@ pub(crate) struct Partition {
     /// Outside the lock so that waiting costs no one anything.
     progress: watch::Sender<Progress>,
     waiters: Arc<Waiters>,
+    /// Those who wait until followers have let records go.
+    deletions: Arc<Waiters>,
 }
 
 struct Inner {
@@ -85,6 +89,7 @@ impl Partition {
             inner: Mutex::new(Inner { log, role: Role::Unassigned, flushed_at: clock::wall() }),
             progress: watch::Sender::new(Progress { leading: None, high_watermark }),
             waiters: Arc::default(),
+            deletions: Arc::default(),
         }
     }
 
@@ -100,6 +105,11 @@ impl Partition {
     /// Those who want to know when there is more to read.
     pub(crate) fn waiters(&self) -> &Arc<Waiters> {
         &self.waiters
+    }
+
+    /// Those who want to know when a follower's log starts elsewhere.
+    pub(crate) fn deletions(&self) -> &Arc<Waiters> {
+        &self.deletions
     }
 
     pub(crate) fn config(&self) -> Arc<TopicConfig> {

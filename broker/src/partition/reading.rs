@@ -4,6 +4,7 @@ use coordinator::replication::{Fetch, StaleFetch};
 use kafka_protocol::error::ResponseError;
 use storage::disk::FileBytes;
 use storage::types::{BrokerId, LeaderEpoch, Offset, ProducerId};
+use tracing::info;
 
 use crate::errors::WireError;
 use crate::partition::{Inner, Partition, Role};
@@ -66,6 +67,8 @@ pub(crate) struct Seen {
     pub(crate) aborted: Option<Vec<(ProducerId, Offset)>>,
     /// The reader's log has another history: the end of the last epoch both may share.
     pub(crate) diverging: Option<(LeaderEpoch, Offset)>,
+    /// The consumer had better read from this replica.
+    pub(crate) preferred: Option<BrokerId>,
 }
 
 impl Partition {
@@ -112,6 +115,25 @@ impl Partition {
         Ok(seen)
     }
 
+    /// The replica that a consumer of `offset` had better read from; only a leader knows, and it never names itself.
+    pub(crate) fn nearest_replica(
+        &self,
+        offset: Offset,
+        is_near: impl Fn(BrokerId) -> bool,
+    ) -> Option<BrokerId> {
+        match &self.lock().role {
+            Role::Leader(leader) => leader.nearest(offset, is_near),
+            Role::Follower { .. } | Role::Unassigned => None,
+        }
+    }
+
+    /// As [`read`](Self::read), for a consumer that is sent to another replica instead.
+    pub(crate) fn send_to(&self, replica: BrokerId, read: &Read) -> Result<Seen, ResponseError> {
+        let inner = self.lock();
+        inner.check_epoch(read.current_leader_epoch, read.leader_only)?;
+        Ok(Seen { preferred: Some(replica), ..inner.bounds() })
+    }
+
     /// A follower has everything before the offset it asks for. The answer to this very fetch still has the watermark
     /// from before.
     fn note_follower(&self, fetch: &Fetch) -> Result<(), ResponseError> {
@@ -123,6 +145,14 @@ impl Partition {
         let moved = noted.map_err(|StaleFetch| ResponseError::NotLeaderOrFollower)?;
         inner.log.set_high_watermark(moved.high_watermark);
         self.publish(inner, before);
+        if let Some(proposal) = moved.proposal {
+            info!(partition = %self.id, follower = %fetch.follower, "the follower has caught up");
+            self.around.proposals.submit(self.id.clone(), proposal);
+        }
+        drop(guard);
+        if moved.log_start_moved {
+            self.deletions.wake_all();
+        }
         Ok(())
     }
 }
@@ -140,6 +170,7 @@ impl Inner {
             log_end: self.log.end(),
             aborted: None,
             diverging: None,
+            preferred: None,
         }
     }
 

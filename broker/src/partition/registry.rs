@@ -368,6 +368,7 @@ impl Partitions {
     /// The broker's configuration changed: the defaults of every topic, and how long producers are remembered.
     pub(crate) fn rebase(&self, broker: &Arc<BrokerConfig>) {
         self.configs.rebase(Arc::clone(broker));
+        self.around.configure(broker);
         let producers = producer_settings(broker);
         *self.producers.write().unwrap_or_else(PoisonError::into_inner) = producers;
         for partition in self.all() {
@@ -382,6 +383,13 @@ impl Partitions {
             warn!(path = %self.directories[index].path().display(), %error, "the disk is full; make room, nothing else is needed");
         } else {
             self.take_offline(index, error);
+        }
+    }
+
+    /// As [`report`](Self::report), of a partition's log.
+    pub(crate) fn report_failure(&self, id: &TopicPartition, error: &StorageError) {
+        if let Some(hosted) = self.hosted(id) {
+            self.report(hosted.directory, error);
         }
     }
 

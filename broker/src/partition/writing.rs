@@ -96,7 +96,7 @@ impl Partition {
     }
 
     /// A segment was completed: it goes to disk in the background, as Kafka does after a roll.
-    fn flush_later(&self, inner: &Inner) {
+    pub(super) fn flush_later(&self, inner: &Inner) {
         let flush = inner.log.flush_inactive();
         let partition = self.id.clone();
         tokio::task::spawn_blocking(move || {

@@ -100,6 +100,7 @@ async fn broker(house: &House, controller: &ControllerHandle) {
         controller.unclean_election_enabled(None).await;
     }
     let (partitions, config) = (Arc::clone(&house.partitions), Arc::clone(&next));
+    house.fetchers.resize(next.replication.fetchers);
     if spawn_blocking(move || partitions.rebase(&config)).await.is_ok() {
         house.live.current.send_replace(next);
         info!("changed while running: {}", changed.join(", "));

@@ -4,10 +4,12 @@
 //! partitions that were answered with records move behind the others, so that none starves. Knows no wire format and no
 //! lock; `broker/src/fetching` has both.
 
+mod asking;
 mod partitions;
 mod session;
 mod slots;
 
+pub use asking::{Ask, AskingSession, Member, Named, Told};
 pub use partitions::{Slot, TopicRef};
 pub use session::{
     Accepted, Answered, Entry, FINAL_EPOCH, INITIAL_EPOCH, Session, SessionError, Wanted, next_epoch,

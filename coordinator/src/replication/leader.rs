@@ -60,6 +60,8 @@ pub struct StaleFetch;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moved {
     pub high_watermark: Offset,
+    /// The follower's log starts elsewhere than it did, so the low watermark may have moved.
+    pub log_start_moved: bool,
     /// To be sent to the controller: the follower has caught up.
     pub proposal: Option<Proposal>,
 }
@@ -69,7 +71,7 @@ pub struct Moved {
 pub enum AfterVerdict {
     /// The high watermark may have moved.
     Settled(Offset),
-    /// Send it again.
+    /// Ask again.
     Again(Proposal),
 }
 
@@ -178,6 +180,7 @@ impl Leader {
             }
             progress.broker_epoch = fetch.broker_epoch;
         }
+        let log_start_moved = progress.log_start != fetch.log_start;
         progress.on_fetch(fetch.offset, fetch.log_start, fetch.leader_end, moment.now);
         let log_end = progress.log_end;
         let proposal = self
@@ -186,7 +189,7 @@ impl Leader {
         if let Some(proposal) = &proposal {
             self.in_sync.begin(proposal.clone(), Some(fetch.follower));
         }
-        Ok(Moved { high_watermark: self.settle(moment), proposal })
+        Ok(Moved { high_watermark: self.settle(moment), log_start_moved, proposal })
     }
 
     /// Whether `follower` may fetch from this leader.
@@ -208,6 +211,11 @@ impl Leader {
         let proposal = self.propose(self.standing.isr.iter().copied().filter(|id| !late(id)).collect());
         self.in_sync.begin(proposal.clone(), None);
         Some(proposal)
+    }
+
+    /// Whether the controller's word on this very proposal is still waited for.
+    pub fn awaits(&self, proposal: &Proposal) -> bool {
+        self.in_sync.awaits(proposal)
     }
 
     /// The controller answered. An answer to anything but what is waited for changes nothing.
@@ -247,6 +255,20 @@ impl Leader {
     pub fn low_watermark(&self, log_start: Offset, moment: Moment<'_>) -> Offset {
         let alive = self.followers.iter().filter(|(id, _)| (moment.is_alive)(**id));
         alive.map(|(_, progress)| progress.log_start).fold(log_start, Offset::min)
+    }
+
+    /// The replica in sync that a reader of `offset` is best sent to among those `is_near`; `None`: the leader itself, or
+    /// nobody is near (KIP-392).
+    pub fn nearest(&self, offset: Offset, is_near: impl Fn(BrokerId) -> bool) -> Option<BrokerId> {
+        if is_near(self.me) {
+            return None;
+        }
+        let can_serve = |progress: &Progress| progress.log_end >= offset && progress.log_start <= offset;
+        let near = self
+            .followers
+            .iter()
+            .filter(|(id, progress)| self.standing.isr.contains(id) && can_serve(progress) && is_near(**id));
+        near.max_by_key(|(id, progress)| (progress.log_end, progress.caught_up(), **id)).map(|(id, _)| *id)
     }
 
     /// How far each follower is behind the log's end. Unit: records. `None`: it has not fetched yet.

@@ -249,6 +249,20 @@ fn a_leader_in_a_new_epoch_keeps_what_it_knows_of_its_followers() {
 }
 
 #[test]
+fn a_reader_is_sent_to_the_replica_near_it_that_has_most_of_what_it_wants() {
+    let mut leader = leader_of(standing(0, 0, &[1, 2, 3, 4], &[1, 2, 3]), 1);
+    leader.on_append(Offset(10), at(0));
+    for (follower, offset) in [(2, 5), (3, 7), (4, 9)] {
+        fetched(&mut leader, &fetch(follower, offset, 10), 1);
+    }
+    let near = |ids: &'static [i32]| move |id: BrokerId| ids.contains(&id.0);
+    assert_eq!(leader.nearest(Offset(4), near(&[2, 3, 4])), Some(BrokerId(3)));
+    assert_eq!(leader.nearest(Offset(6), near(&[2])), None);
+    assert_eq!(leader.nearest(Offset(4), near(&[4])), None);
+    assert_eq!(leader.nearest(Offset(4), near(&[1, 2])), None);
+}
+
+#[test]
 fn the_low_watermark_is_that_of_the_follower_that_deleted_least() {
     let mut leader = leader_with_isr(&[2, 3]);
     leader.on_append(Offset(10), at(0));

@@ -8,6 +8,7 @@ mod follower;
 mod in_sync;
 mod leader;
 mod progress;
+mod throttle;
 
 #[cfg(test)]
 mod follower_tests;
@@ -20,3 +21,4 @@ pub use follower::{
 };
 pub use in_sync::{InSyncMember, Proposal, Verdict};
 pub use leader::{AfterVerdict, Fetch, Leader, LeaderSettings, Moment, Moved, StaleFetch, Standing};
+pub use throttle::{Throttle, ThrottleWindow};

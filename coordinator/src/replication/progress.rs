@@ -64,6 +64,10 @@ impl Progress {
         self.last_fetch = Some(now);
     }
 
+    pub(super) fn caught_up(&self) -> Option<Monotonic> {
+        self.caught_up
+    }
+
     /// At the leader's end, or there within the last `lag_max_ms`.
     pub(super) fn is_caught_up(&self, leader_end: Offset, now: Monotonic, lag_max_ms: u64) -> bool {
         self.log_end == leader_end || self.caught_up.is_some_and(|when| when.ms_until(now) <= lag_max_ms)

@@ -2,6 +2,7 @@
 
 use super::reasons::{BETWEEN_BROKERS, KRAFT, PURGATORY, REPLICATION, REPLICATION_CLASS};
 use crate::config::key::{Key, keys};
+use crate::config::replication::{LEADER, RACK_AWARE};
 
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = keys! {
@@ -17,7 +18,7 @@ pub(super) const KEYS: &[Key] = keys! {
         "How often KRaft looks for partitions in need of an unclean election, in ms.";
     "replica.high.watermark.checkpoint.interval.ms": Long = Some("5000"), Any, High, ReadOnly => Honoured,
         "How often high watermarks are written to disk, in ms.";
-    "replica.selector.class": Text = None, Any, Medium, ReadOnly => OnlyDefault(REPLICATION_CLASS),
+    "replica.selector.class": Text = None, Any, Medium, ReadOnly => Only(&[LEADER, RACK_AWARE], REPLICATION_CLASS),
         "Java class that chooses the replica a consumer reads from.";
     "auto.leader.rebalance.enable": Boolean = Some("true"), Any, High, ReadOnly => Honoured,
         "Whether the controller gives leadership back to preferred replicas.";
@@ -28,24 +29,24 @@ pub(super) const KEYS: &[Key] = keys! {
         "Share of leaders away from their preferred replica that is tolerated, in percent.";
     "controller.socket.timeout.ms": Int = Some("30000"), Any, Medium, ReadOnly => Honoured,
         "How long the controller's requests wait for an answer, in ms.";
-    "num.replica.fetchers": Int = Some("1"), Any, High, ClusterWide => NoEffect(REPLICATION),
+    "num.replica.fetchers": Int = Some("1"), Any, High, ClusterWide => Honoured,
         "Fetchers for each broker that replicas are copied from.";
-    "replica.fetch.backoff.ms": Int = Some("1000"), AtLeast(0.0), Medium, ReadOnly => NoEffect(REPLICATION),
+    "replica.fetch.backoff.ms": Int = Some("1000"), AtLeast(0.0), Medium, ReadOnly => Honoured,
         "Pause of a follower after a failed fetch, in ms.";
-    "replica.fetch.max.bytes": Int = Some("1048576"), AtLeast(0.0), Medium, ReadOnly => NoEffect(REPLICATION),
+    "replica.fetch.max.bytes": Int = Some("1048576"), AtLeast(0.0), Medium, ReadOnly => Honoured,
         "Bytes a follower asks for from each partition.";
-    "replica.fetch.min.bytes": Int = Some("1"), Any, High, ReadOnly => NoEffect(REPLICATION),
+    "replica.fetch.min.bytes": Int = Some("1"), Any, High, ReadOnly => Honoured,
         "Bytes a follower waits for.";
     "replica.fetch.response.max.bytes": Int = Some("10485760"), AtLeast(0.0), Medium, ReadOnly
-        => NoEffect(REPLICATION),
+        => Honoured,
         "Bytes a follower asks for in one answer.";
-    "replica.fetch.wait.max.ms": Int = Some("500"), Any, High, ReadOnly => NoEffect(REPLICATION),
+    "replica.fetch.wait.max.ms": Int = Some("500"), Any, High, ReadOnly => Honoured,
         "How long a follower's fetch waits for records, in ms.";
     "replica.lag.time.max.ms": Long = Some("30000"), Any, High, ReadOnly => Honoured,
         "How long a follower may lag before it leaves the in-sync set, in ms.";
-    "replica.socket.receive.buffer.bytes": Int = Some("65536"), Any, High, ReadOnly => NoEffect(REPLICATION),
+    "replica.socket.receive.buffer.bytes": Int = Some("65536"), Any, High, ReadOnly => Honoured,
         "SO_RCVBUF of connections that replicas are copied over, in bytes.";
-    "replica.socket.timeout.ms": Int = Some("30000"), Any, High, ReadOnly => NoEffect(REPLICATION),
+    "replica.socket.timeout.ms": Int = Some("30000"), Any, High, ReadOnly => Honoured,
         "How long a follower's fetch waits for an answer, in ms.";
     "fetch.purgatory.purge.interval.requests": Int = Some("1000"), Any, Medium, ReadOnly => NoEffect(PURGATORY),
         "Requests between two purges of waiting fetches.";

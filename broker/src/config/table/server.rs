@@ -91,9 +91,9 @@ pub(super) const KEYS: &[Key] = keys! {
         "Samples kept for the quota of controller mutations.";
     "controller.quota.window.size.seconds": Int = Some("1"), AtLeast(1.0), Low, ReadOnly => NoEffect(QUOTAS),
         "Length of each of those samples, in seconds.";
-    "replication.quota.window.num": Int = Some("11"), AtLeast(1.0), Low, ReadOnly => NoEffect(REPLICATION),
+    "replication.quota.window.num": Int = Some("11"), AtLeast(1.0), Low, ReadOnly => Honoured,
         "Samples kept for replication quotas.";
-    "replication.quota.window.size.seconds": Int = Some("1"), AtLeast(1.0), Low, ReadOnly => NoEffect(REPLICATION),
+    "replication.quota.window.size.seconds": Int = Some("1"), AtLeast(1.0), Low, ReadOnly => Honoured,
         "Length of each of those samples, in seconds.";
     "alter.log.dirs.replication.quota.window.num": Int = Some("11"), AtLeast(1.0), Low, ReadOnly => NoEffect(MOVES),
         "Samples kept for the quota of moves between log directories.";
