@@ -72,7 +72,7 @@ pub(crate) trait Source {
     fn is_held_back(&self, asked: &Asked, follower: BrokerId) -> bool;
 
     /// `None` where the partition is not here.
-    fn register(&self, asked: &Asked, waiter: &Arc<Waiter>) -> Option<Registration>;
+    fn register(&self, asked: &Asked, isolation: Isolation, waiter: &Arc<Waiter>) -> Option<Registration>;
 }
 
 /// Reads `asked` in order; where that gives too little, again at every move, for `max_wait` at most.
@@ -89,7 +89,7 @@ pub(crate) async fn fetch<S: Source>(
     let deadline = Instant::now() + params.max_wait;
     let waiter = Waiter::new();
     let _registrations: Vec<Registration> =
-        asked.iter().filter_map(|asked| source.register(asked, &waiter)).collect();
+        asked.iter().filter_map(|asked| source.register(asked, params.isolation(), &waiter)).collect();
     loop {
         let mut round = Round::read(source, params, asked, Visit::Again);
         if round.is_enough(params) || round.is_stale(params, asked) {
@@ -255,7 +255,7 @@ mod tests {
             self.held_back
         }
 
-        fn register(&self, _: &Asked, waiter: &Arc<Waiter>) -> Option<Registration> {
+        fn register(&self, _: &Asked, _: Isolation, waiter: &Arc<Waiter>) -> Option<Registration> {
             Some(self.waiters.register(waiter))
         }
     }

@@ -18,7 +18,7 @@ use crate::handlers::Context;
 use crate::house::House;
 use crate::net::reply::{self, Encoded};
 use crate::partition::Partition;
-use crate::partition::reading::{Read, Seen};
+use crate::partition::reading::{Isolation, Read, Seen};
 use crate::partition::waiters::{Registration, Waiter};
 
 /// From this version on a follower's id comes with its epoch.
@@ -205,8 +205,8 @@ impl Source for Rooms<'_> {
         })
     }
 
-    fn register(&self, asked: &Asked, waiter: &Arc<Waiter>) -> Option<Registration> {
-        Some(self.get(asked)?.waiters().register(waiter))
+    fn register(&self, asked: &Asked, isolation: Isolation, waiter: &Arc<Waiter>) -> Option<Registration> {
+        Some(self.get(asked)?.waiters(isolation).register(waiter))
     }
 }
 

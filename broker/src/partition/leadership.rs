@@ -33,7 +33,7 @@ impl Partition {
         inner.log.set_high_watermark(high_watermark);
         self.publish(inner, before);
         drop(guard);
-        self.waiters.wake_all();
+        self.wake_everybody();
         Ok(())
     }
 
@@ -43,8 +43,7 @@ impl Partition {
         inner.role = Role::Follower { leader, standing };
         let before = inner.log.high_watermark();
         self.publish(&inner, before);
-        self.waiters.wake_all();
-        self.deletions.wake_all();
+        self.wake_everybody();
     }
 
     /// No role any more: the replica is stopped. Its epoch is forgotten, so that a new assignment is taken.
@@ -53,8 +52,7 @@ impl Partition {
         inner.role = Role::Unassigned;
         let before = inner.log.high_watermark();
         self.publish(&inner, before);
-        self.waiters.wake_all();
-        self.deletions.wake_all();
+        self.wake_everybody();
     }
 
     /// Whom this replica follows, in which epoch. `BrokerId::NONE` where there is no leader.

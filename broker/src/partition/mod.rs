@@ -31,6 +31,7 @@ use crate::clock;
 use crate::config::topic::TopicConfig;
 
 pub(crate) use produce_error::ProduceError;
+use reading::Isolation;
 pub(crate) use registry::Partitions;
 pub(crate) use roles::{RoleChange, refuse_all};
 use surroundings::Surroundings;
@@ -49,7 +50,10 @@ pub(crate) struct Partition {
     inner: Mutex<Inner>,
     /// Outside the lock so that waiting costs no one anything.
     progress: watch::Sender<Progress>,
+    /// Consumers, who see what is committed.
     waiters: Arc<Waiters>,
+    /// Followers, who see all that is appended.
+    end_waiters: Arc<Waiters>,
     /// Those who wait until followers have let records go.
     deletions: Arc<Waiters>,
 }
@@ -89,6 +93,7 @@ impl Partition {
             inner: Mutex::new(Inner { log, role: Role::Unassigned, flushed_at: clock::wall() }),
             progress: watch::Sender::new(Progress { leading: None, high_watermark }),
             waiters: Arc::default(),
+            end_waiters: Arc::default(),
             deletions: Arc::default(),
         }
     }
@@ -102,9 +107,19 @@ impl Partition {
         self.lock().log.topic_id().unwrap_or(TopicId::ZERO)
     }
 
-    /// Those who want to know when there is more to read.
-    pub(crate) fn waiters(&self) -> &Arc<Waiters> {
-        &self.waiters
+    /// Those who want to know when a reader of `isolation` sees more.
+    pub(crate) fn waiters(&self, isolation: Isolation) -> &Arc<Waiters> {
+        match isolation {
+            Isolation::LogEnd => &self.end_waiters,
+            Isolation::ReadUncommitted | Isolation::ReadCommitted => &self.waiters,
+        }
+    }
+
+    /// The replica has another role: nobody need wait for what it would have done.
+    fn wake_everybody(&self) {
+        for waiters in [&self.waiters, &self.end_waiters, &self.deletions] {
+            waiters.wake_all();
+        }
     }
 
     /// Those who want to know when a follower's log starts elsewhere.

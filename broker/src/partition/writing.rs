@@ -88,10 +88,7 @@ impl Partition {
         if rolled {
             self.flush_later(&inner);
         }
-        if inner.log.high_watermark() == before {
-            // Followers read up to the log's end, which has moved.
-            self.waiters.wake_all();
-        }
+        self.end_waiters.wake_all();
         Ok(appended)
     }
 

@@ -58,6 +58,8 @@ struct State {
     count: u32,
     running: BTreeMap<Post, Running>,
     assigned: BTreeMap<TopicPartition, (Post, LeaderEpoch)>,
+    /// The broker stops.
+    closed: bool,
 }
 
 /// All fetchers of this broker.
@@ -76,6 +78,9 @@ impl Fetchers {
     /// Roles have changed: partitions come to the fetchers of their leaders, or leave.
     pub(crate) fn apply(&self, changes: &[RoleChange]) {
         let mut state = self.lock();
+        if state.closed {
+            return;
+        }
         for change in changes {
             // Not what the change says: another may have come since, and been applied already.
             let partition = self.shared.partitions.get(&change.partition);
@@ -109,6 +114,7 @@ impl Fetchers {
     /// The broker stops: nothing is copied any more.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
+        state.closed = true;
         state.assigned.clear();
         state.running.clear();
     }
