@@ -58,7 +58,47 @@ pub(crate) enum Command {
         #[arg(long)]
         topics: bool,
     },
+    /// Look into log directories, while a broker runs or not
+    Log {
+        #[command(subcommand)]
+        command: LogCommand,
+    },
 }
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Show what lies in a log directory, in the folder of a partition, or in one of their files
+    #[command(after_help = INSPECT_EXAMPLES)]
+    Inspect {
+        /// An entry of log.dirs, a partition's folder in it, or any file in either
+        path: PathBuf,
+        /// Show records instead of batches and segments
+        #[arg(long)]
+        records: bool,
+        /// One JSON object a line; times in ms since 1970
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read every batch and index, and say with file and position what is wrong
+    #[command(after_help = "Exit codes:\n  0  nothing is wrong\n  1  something is; each fault is a line")]
+    Verify {
+        /// An entry of log.dirs, or a partition's folder in it
+        path: PathBuf,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  broker log inspect /data/kafka
+      The partitions of a log directory, with their checkpoints.
+  broker log inspect /data/kafka/orders-3
+      The segments of a partition, its leader epochs, its producers.
+  broker log inspect /data/kafka/orders-3/00000000000000000000.log
+      The batches of a segment; with --records the records in them.
+  broker log inspect --json --records /data/kafka/__consumer_offsets-12 | jq .key.group";
 
 /// The configuration and what replaces parts of it.
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ mod fetching;
 mod handlers;
 mod house;
 mod housekeeping;
+mod inspection;
 mod machines;
 mod net;
 #[allow(dead_code, reason = "a follower knows its leader before it can fetch from it")]
@@ -33,7 +34,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
-use args::{Arguments, Command, Source};
+use args::{Arguments, Command, LogCommand, Source};
 use config::layers::Layers;
 use config::{BrokerConfig, ConfigError, read_properties};
 
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     match &arguments.command {
         Some(Command::Check { source }) => return check_only(source),
         Some(Command::Keys { topics }) => return print(&config::listing::keys(*topics)),
+        Some(Command::Log { command }) => return look(command),
         None => {}
     }
     let file = arguments.source.file();
@@ -68,6 +70,15 @@ fn check_only(source: &Source) -> ExitCode {
     let verdict = check::check(source.file(), &source.overrides());
     let printed = print(&verdict.text);
     if verdict.fine { printed } else { ExitCode::FAILURE }
+}
+
+fn look(command: &LogCommand) -> ExitCode {
+    match command {
+        LogCommand::Inspect { path, records, json } => {
+            inspection::inspect(path, inspection::Wanted { records: *records, json: *json })
+        }
+        LogCommand::Verify { path, json } => inspection::verify(path, *json),
+    }
 }
 
 fn print(text: &str) -> ExitCode {

@@ -3,6 +3,7 @@
 //! Synchronous. Knows no request, no leader election, no async runtime.
 
 pub mod batch;
+pub mod calendar;
 pub mod checkpoint;
 pub mod compaction;
 pub mod config;

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::checkpoint::{OffsetCheckpoint, read_lines};
 use crate::directory::{self, MetaProperties};
-use crate::disk::Disk;
+use crate::disk::{Disk, read_file};
 use crate::epochs::{self, EpochEntry};
 use crate::error::StorageError;
 use crate::producers::{self, ProducerEntry};
@@ -97,4 +97,11 @@ pub fn topic_id(disk: &dyn Disk, path: &Path) -> Result<Option<TopicId>, Storage
 /// What `meta.properties` says; `None` where there is no such file.
 pub fn meta_properties(disk: &dyn Disk, path: &Path) -> Result<Option<MetaProperties>, StorageError> {
     directory::read_meta_properties(disk, path)
+}
+
+/// What `.kafka_cleanshutdown` says. Anything that is not text is replaced.
+pub fn clean_stop(disk: &dyn Disk, path: &Path) -> Result<String, StorageError> {
+    const SIZE_MAX: u64 = 1 << 20;
+    let content = read_file(disk, path, SIZE_MAX).map_err(StorageError::io("read", path))?;
+    Ok(String::from_utf8_lossy(&content).into_owned())
 }

@@ -5,6 +5,7 @@
 use std::io;
 use std::path::Path;
 
+use crate::calendar::Moment;
 use crate::disk::{Disk, read_file};
 use crate::error::StorageError;
 use crate::types::TimestampMs;
@@ -137,20 +138,9 @@ fn java_date(now: TimestampMs) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let seconds = now.0.div_euclid(1000);
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Howard Hinnant's civil_from_days: years begin in March, eras have 400 years.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = (month_from_march + 2) % 12;
-    let year = year_of_era + era * 400 + i64::from(month < 2);
-    let day_name = DAYS.get(days.rem_euclid(7) as usize).copied().unwrap_or_default();
-    let month_name = MONTHS.get(month as usize).copied().unwrap_or_default();
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let Moment { year, month, day, weekday, hour, minute, second, .. } = Moment::of(now);
+    let day_name = DAYS.get(usize::from(weekday)).copied().unwrap_or_default();
+    let month_name = MONTHS.get(usize::from(month) - 1).copied().unwrap_or_default();
     format!("{day_name} {month_name} {day:02} {hour:02}:{minute:02}:{second:02} UTC {year}")
 }
 

@@ -32,6 +32,12 @@ pub struct Folder {
 }
 
 impl Folder {
+    /// The folder at `path` by its name alone; `None` where that is not a partition's.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Folder> {
+        Folder::parse(path, path.file_name()?.to_str()?)
+    }
+
     pub(super) fn parse(path: &Path, name: &str) -> Option<Folder> {
         let kinds = [(DELETE, FolderKind::Deleted), (FUTURE, FolderKind::Future), (STRAY, FolderKind::Stray)];
         let marked = kinds.iter().find_map(|(suffix, kind)| Some((name.strip_suffix(suffix)?, *kind)));

@@ -7,15 +7,16 @@ use crate::types::TimestampMs;
 
 /// How a transaction ended, and by which coordinator's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Marker {
-    pub(crate) end: EndTransaction,
-    pub(crate) coordinator_epoch: i32,
-    pub(crate) timestamp: TimestampMs,
+pub struct Marker {
+    pub end: EndTransaction,
+    pub coordinator_epoch: i32,
+    pub timestamp: TimestampMs,
 }
 
 /// The marker in a control batch; `entry` is the whole batch. `None`: it holds another kind of control record, or
 /// none any more.
-pub(crate) fn marker(entry: &Bytes) -> Option<Marker> {
+#[must_use]
+pub fn marker(entry: &Bytes) -> Option<Marker> {
     let record = records(entry).ok()?.next()?.ok()?;
     let key = record.key?;
     let (version, kind) = (be_i16(&key, 0)?, be_i16(&key, 2)?);

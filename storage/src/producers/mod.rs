@@ -20,7 +20,7 @@ use crate::types::{Offset, ProducerId, TimestampMs};
 
 pub(crate) use append::{Incoming, Update};
 pub use entry::{BATCHES_MAX, BatchSummary, ProducerEntry};
-pub(crate) use marker::{Marker, marker};
+pub use marker::{Marker, marker};
 pub(crate) use snapshot::read as read_snapshot;
 
 /// A transaction is late when it is open this much longer than the largest timeout allows. Unit: ms.

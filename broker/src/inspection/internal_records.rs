@@ -1,0 +1,68 @@
+//! Records of the internal topics, in words.
+
+use std::sync::Arc;
+
+use coordinator::groups::{GroupMetadata, MemberMetadata, OffsetCommit, Record as GroupRecord};
+use serde_json::{Value, json};
+use storage::batch::Record;
+
+use super::output::Cell;
+
+const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// Key and value of a record of `topic`; `None` where it is no internal topic, or the record not of a kind we know.
+pub(super) fn decode(topic: &str, record: &Record) -> Option<(Cell, Cell)> {
+    let (key, value) = (record.key.as_deref()?, record.value.as_deref());
+    let (key, value) = match topic {
+        OFFSETS_TOPIC => group(GroupRecord::decode(key, value, None).ok()??)?,
+        _ => return None,
+    };
+    Some((Cell::Fields(key), value.map_or(Cell::Data(None), Cell::Fields)))
+}
+
+fn group(record: GroupRecord) -> Option<(Value, Option<Value>)> {
+    let of_offset = |group: Arc<str>, partition: storage::types::TopicPartition| json!({ "record": "offset", "group": &*group, "topic": &*partition.topic, "partition": partition.partition });
+    Some(match record {
+        GroupRecord::Offset { group, partition, commit, .. } => {
+            (of_offset(group, partition), Some(offset(&commit)))
+        }
+        GroupRecord::OffsetGone { group, partition, .. } => (of_offset(group, partition), None),
+        GroupRecord::Group(group, metadata) => {
+            (json!({ "record": "group", "group": &*group }), Some(members(&metadata)))
+        }
+        GroupRecord::GroupGone(group) => (json!({ "record": "group", "group": &*group }), None),
+        GroupRecord::TransactionEnd { .. } => return None,
+    })
+}
+
+fn offset(commit: &OffsetCommit) -> Value {
+    json!({
+        "offset": commit.offset.0,
+        "leader_epoch": (commit.leader_epoch.0 >= 0).then_some(commit.leader_epoch.0),
+        "metadata": &*commit.metadata,
+        "committed_at": commit.committed_at.0,
+        "expires_at": commit.expires_at.map(|at| at.0),
+    })
+}
+
+fn members(group: &GroupMetadata) -> Value {
+    let text = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
+    let member = |member: &MemberMetadata| {
+        json!({
+            "member_id": &*member.member_id,
+            "instance_id": text(&member.instance_id),
+            "client_id": &*member.client_id,
+            "client_host": &*member.client_host,
+            "rebalance_timeout_ms": member.rebalance_timeout_ms,
+            "session_timeout_ms": member.session_timeout_ms,
+        })
+    };
+    json!({
+        "protocol_type": text(&group.protocol_type),
+        "generation": group.generation,
+        "protocol": text(&group.protocol),
+        "leader": text(&group.leader),
+        "state_since": group.state_since.map(|since| since.0),
+        "members": group.members.iter().map(member).collect::<Vec<_>>(),
+    })
+}
