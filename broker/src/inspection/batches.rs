@@ -51,9 +51,7 @@ pub(super) fn show<W: Write>(
     let records = RecordFile::open(&OsDisk, &file.path)?;
     let mut walk = records.walk();
     while let Some(entry) = walk.next_entry()? {
-        if !with_records {
-            output.row(&BATCHES, batch(&records, &entry)?)?;
-        } else if entry.damage.is_some() {
+        if !with_records || entry.damage.is_some() {
             output.row(&BATCHES, batch(&records, &entry)?)?;
         } else {
             show_records(output, file, &records, &entry)?;

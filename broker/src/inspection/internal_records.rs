@@ -3,18 +3,21 @@
 use std::sync::Arc;
 
 use coordinator::groups::{GroupMetadata, MemberMetadata, OffsetCommit, Record as GroupRecord};
+use coordinator::transactions::{Metadata, Record as TransactionRecord};
 use serde_json::{Value, json};
 use storage::batch::Record;
 
 use super::output::Cell;
 
 const OFFSETS_TOPIC: &str = "__consumer_offsets";
+const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 
 /// Key and value of a record of `topic`; `None` where it is no internal topic, or the record not of a kind we know.
 pub(super) fn decode(topic: &str, record: &Record) -> Option<(Cell, Cell)> {
     let (key, value) = (record.key.as_deref()?, record.value.as_deref());
     let (key, value) = match topic {
         OFFSETS_TOPIC => group(GroupRecord::decode(key, value, None).ok()??)?,
+        TRANSACTIONS_TOPIC => transaction(TransactionRecord::decode(key, value).ok()??),
         _ => return None,
     };
     Some((Cell::Fields(key), value.map_or(Cell::Data(None), Cell::Fields)))
@@ -32,6 +35,26 @@ fn group(record: GroupRecord) -> Option<(Value, Option<Value>)> {
         }
         GroupRecord::GroupGone(group) => (json!({ "record": "group", "group": &*group }), None),
         GroupRecord::TransactionEnd { .. } => return None,
+    })
+}
+
+fn transaction(record: TransactionRecord) -> (Value, Option<Value>) {
+    let key = |id: Arc<str>| json!({ "record": "transaction", "transactional_id": &*id });
+    match record {
+        TransactionRecord::Transaction(id, metadata) => (key(id), Some(transaction_state(&metadata))),
+        TransactionRecord::Gone(id) => (key(id), None),
+    }
+}
+
+fn transaction_state(metadata: &Metadata) -> Value {
+    json!({
+        "producer_id": metadata.producer.0,
+        "producer_epoch": metadata.epoch,
+        "timeout_ms": metadata.timeout_ms,
+        "state": format!("{:?}", metadata.state),
+        "partitions": metadata.partitions.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "updated_at": metadata.updated_at.0,
+        "started_at": (metadata.started_at.0 >= 0).then_some(metadata.started_at.0),
     })
 }
 

@@ -87,10 +87,12 @@ pub(super) fn show<W: Write>(output: &mut Output<W>, file: &File) -> Result<(), 
             output.facts("meta_properties", facts)?;
         }
         Content::CleanStop => {
-            let text = contents::clean_stop(&OsDisk, &file.path)?;
-            output.facts("clean_stop", vec![("content", Cell::Text(text))])?;
+            output
+                .facts("clean_stop", vec![("content", Cell::Text(contents::text(&OsDisk, &file.path)?))])?;
         }
-        Content::Lock => output.facts("lock", vec![("size", Cell::size(file.size))])?,
+        Content::Lock => {
+            output.facts("lock", vec![("content", Cell::Text(contents::text(&OsDisk, &file.path)?))])?;
+        }
         Content::Records
         | Content::OffsetIndex
         | Content::TimeIndex

@@ -99,8 +99,8 @@ pub fn meta_properties(disk: &dyn Disk, path: &Path) -> Result<Option<MetaProper
     directory::read_meta_properties(disk, path)
 }
 
-/// What `.kafka_cleanshutdown` says. Anything that is not text is replaced.
-pub fn clean_stop(disk: &dyn Disk, path: &Path) -> Result<String, StorageError> {
+/// What `.kafka_cleanshutdown` or `.lock` say. Anything that is not text is replaced.
+pub fn text(disk: &dyn Disk, path: &Path) -> Result<String, StorageError> {
     const SIZE_MAX: u64 = 1 << 20;
     let content = read_file(disk, path, SIZE_MAX).map_err(StorageError::io("read", path))?;
     Ok(String::from_utf8_lossy(&content).into_owned())

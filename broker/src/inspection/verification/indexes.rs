@@ -83,6 +83,7 @@ impl Indexes {
         while let Some((at, place)) =
             reader.next.filter(|(_, next)| u64::from(next.position) <= batch.position)
         {
+            let broken = self.promised.take();
             let disorder = reader
                 .before
                 .is_some_and(|before| place.offset <= before.offset || place.position <= before.position);
@@ -96,6 +97,10 @@ impl Indexes {
                 self.promised = Some((at, place.offset));
                 None
             };
+            // The batch that was promised lies before the one this entry leads to.
+            if let Some((at, offset)) = broken {
+                faults.add(&reader.path, Some(at), format!("no batch ends with offset {offset}"));
+            }
             if let Some(what) = what {
                 faults.add(&reader.path, Some(at), what);
             }
