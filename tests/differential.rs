@@ -19,6 +19,8 @@ mod groups;
 mod produce;
 #[path = "differential/topics.rs"]
 mod topics;
+#[path = "differential/transactions.rs"]
+mod transactions;
 
 use std::sync::{LazyLock, PoisonError, RwLock};
 
@@ -143,6 +145,21 @@ fn groups_are_joined_synchronised_and_left() {
 #[test]
 fn offsets_are_committed_and_fetched_in_every_version() {
     same_answers(&[groups::offsets, groups::deletion]);
+}
+
+#[test]
+fn transactional_ids_are_taken_over_and_their_producers_fenced() {
+    same_answers(&[transactions::producer_ids, transactions::fencing]);
+}
+
+#[test]
+fn transactions_take_partitions_records_and_offsets() {
+    same_answers(&[transactions::partitions, transactions::records, transactions::offsets]);
+}
+
+#[test]
+fn transactions_end_and_are_described() {
+    same_answers(&[transactions::outcomes, transactions::markers, transactions::listing]);
 }
 
 #[test]

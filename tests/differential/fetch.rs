@@ -16,7 +16,7 @@ use crate::asking::{Conversation, NOBODY, batches, topic};
 use crate::produce::{produce, producing};
 use crate::support::records::{Batch, now_ms};
 
-fn fetching(name: &str, id: Uuid, offset: i64) -> FetchRequest {
+pub(crate) fn fetching(name: &str, id: Uuid, offset: i64) -> FetchRequest {
     let partition = FetchPartition::default()
         .with_partition(0)
         .with_fetch_offset(offset)
@@ -34,7 +34,7 @@ fn fetching(name: &str, id: Uuid, offset: i64) -> FetchRequest {
         .with_topics(vec![asked])
 }
 
-fn shown(answer: &FetchResponse) -> String {
+pub(crate) fn shown(answer: &FetchResponse) -> String {
     let partitions = answer.responses.iter().flat_map(|topic| {
         topic.partitions.iter().map(move |partition| {
             let records = batches(&partition.records);

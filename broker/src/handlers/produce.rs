@@ -48,7 +48,7 @@ pub(crate) async fn handle(house: &Arc<House>, context: &Context, request: Produ
         Ok(false) => append_all(house, context, &request, &Verified::default()),
         Ok(true) => match verified::verify(house, context.version, &request).await {
             Ok(verified) => append_all(house, context, &request, &verified),
-            Err(refused) => refuse_all(&request, &refused.into()),
+            Err(refused) => refuse_all(&request, &refused),
         },
         Err(unreadable) => refuse_all(&request, &unreadable),
     };

@@ -36,12 +36,12 @@ impl Verified {
     }
 }
 
-/// `Err` refuses the whole request: it has the records of several producers.
+/// `Err` refuses the whole request.
 pub(super) async fn verify(
     house: &House,
     version: i16,
     request: &ProduceRequest,
-) -> Result<Verified, ResponseError> {
+) -> Result<Verified, ProduceError> {
     let Some((identity, first_sequences)) = transactional(house, request)? else {
         return Ok(Verified::default());
     };
@@ -84,7 +84,7 @@ type FirstSequences = BTreeMap<TopicPartition, i32>;
 fn transactional(
     house: &House,
     request: &ProduceRequest,
-) -> Result<Option<(Identity, FirstSequences)>, ResponseError> {
+) -> Result<Option<(Identity, FirstSequences)>, ProduceError> {
     let metadata = house.metadata.snapshot();
     let mut producer: Option<Identity> = None;
     let mut first_sequences = FirstSequences::new();
@@ -99,7 +99,8 @@ fn transactional(
             for stamp in batches.filter(|it| it.is_transactional()).filter_map(|it| it.producer()) {
                 let identity = identity(&stamp);
                 if producer.is_some_and(|known| known != identity) {
-                    return Err(ResponseError::InvalidProducerIdMapping);
+                    let message = "Transactional records contained more than one producer ID";
+                    return Err(worded(ResponseError::InvalidProducerIdMapping, message.to_owned()));
                 }
                 producer = Some(identity);
                 let id = TopicPartition::new(Arc::clone(&name), data.index);
@@ -114,10 +115,12 @@ fn identity(stamp: &ProducerStamp) -> Identity {
     Identity { producer: stamp.id, epoch: stamp.epoch }
 }
 
+fn worded(code: ResponseError, message: String) -> ProduceError {
+    ProduceError { message: Some(message), ..code.into() }
+}
+
 /// In words that producers know what to do about.
 fn refusal(error: ResponseError) -> ProduceError {
-    let worded =
-        |code: ResponseError, message: String| ProduceError { message: Some(message), ..code.into() };
     match error {
         ResponseError::InvalidTxnState => {
             worded(error, "Partition was not added to the transaction".to_owned())

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coordinator::transactions::Outcome;
+use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::write_txn_markers_request::WritableTxnMarker;
 use kafka_protocol::messages::write_txn_markers_response::{
     WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
@@ -26,6 +27,9 @@ pub(crate) async fn handle(
     _: &Context,
     request: WriteTxnMarkersRequest,
 ) -> WriteTxnMarkersResponse {
+    if request.markers.iter().any(is_of_nobody) {
+        return refuse_all(&request);
+    }
     let mut writing = JoinSet::new();
     for marker in &request.markers {
         let (marker, partitions) = read(marker);
@@ -40,6 +44,20 @@ pub(crate) async fn handle(
         if let Ok((producer, written)) = written {
             note(results.entry(producer).or_default(), written);
         }
+    }
+    WriteTxnMarkersResponse::default().with_markers(results.into_iter().map(told).collect())
+}
+
+/// Kafka fails over such a marker, and with it over the whole request.
+fn is_of_nobody(marker: &WritableTxnMarker) -> bool {
+    marker.producer_id.0 < 0 || marker.producer_epoch < 0
+}
+
+fn refuse_all(request: &WriteTxnMarkersRequest) -> WriteTxnMarkersResponse {
+    let mut results = Results::new();
+    for (marker, partitions) in request.markers.iter().map(read) {
+        let refused = partitions.into_iter().map(|id| (id, Err(ResponseError::UnknownServerError)));
+        note(results.entry(marker.identity.producer.0).or_default(), refused.collect());
     }
     WriteTxnMarkersResponse::default().with_markers(results.into_iter().map(told).collect())
 }

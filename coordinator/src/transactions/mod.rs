@@ -64,6 +64,8 @@ struct Transaction {
     metadata: Metadata,
     before: Identity,
     fence_failed: bool,
+    /// When its last transaction began, also while a new producer has not begun one: shown, and lost at load.
+    last_started_at: TimestampMs,
 }
 
 /// No producer before this one, as far as is remembered.
@@ -164,7 +166,7 @@ impl Transactions {
             state: metadata.state,
             identity: transaction.identity(),
             timeout_ms: metadata.timeout_ms,
-            started_at: metadata.started_at,
+            started_at: transaction.last_started_at,
             partitions: metadata.partitions.clone(),
         })
     }
@@ -175,7 +177,7 @@ impl Transactions {
             id: Arc::clone(id),
             producer: transaction.metadata.producer,
             state: transaction.metadata.state,
-            started_at: transaction.metadata.started_at,
+            started_at: transaction.last_started_at,
         })
     }
 
@@ -207,7 +209,11 @@ impl Transactions {
         let transaction = Transaction {
             metadata: metadata.clone(),
             before: former.as_ref().map_or(NOBODY, |former| former.before),
-            fence_failed: former.is_some_and(|former| former.fence_failed) && !over,
+            fence_failed: former.as_ref().is_some_and(|former| former.fence_failed) && !over,
+            last_started_at: match (metadata.started_at, former) {
+                (TimestampMs::NONE, Some(former)) => former.last_started_at,
+                (started_at, _) => started_at,
+            },
         };
         self.deadlines.extend(transaction.deadline().map(|at| (at, Arc::clone(id))));
         if metadata.state.is_ending() {
