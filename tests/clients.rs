@@ -16,9 +16,9 @@ static BROKER: LazyLock<Broker> = LazyLock::new(Broker::start);
 const FIRST_TIME: Duration = Duration::from_secs(300);
 
 #[track_caller]
-fn client_program(language: &str) {
+fn client_program(language: &str, program: &str) {
     let mut command = Command::new(checkout().join("tests/clients/run"));
-    command.args([language, &BROKER.bootstrap(), &format!("from-{language}")]);
+    command.args([language, &BROKER.bootstrap(), &format!("{program}-from-{language}"), program]);
     let ended = run(language, command, b"", FIRST_TIME);
     assert!(ended.code == 0 && ended.stdout.ends_with("ok\n"), "{ended}\n{}", BROKER.log());
 }
@@ -80,15 +80,30 @@ fn kcat_lists_the_cluster_and_asks_for_offsets_by_time() {
 
 #[test]
 fn kafka_python_exchanges_records() {
-    client_program("python");
+    client_program("python", "roundtrip");
 }
 
 #[test]
 fn kafkajs_exchanges_records() {
-    client_program("node");
+    client_program("node", "roundtrip");
 }
 
 #[test]
 fn franz_go_exchanges_records() {
-    client_program("go");
+    client_program("go", "roundtrip");
+}
+
+#[test]
+fn librdkafka_commits_aborts_and_fences_transactions() {
+    client_program("python", "transactions");
+}
+
+#[test]
+fn kafkajs_commits_aborts_and_fences_transactions() {
+    client_program("node", "transactions");
+}
+
+#[test]
+fn franz_go_commits_aborts_and_fences_transactions() {
+    client_program("go", "transactions");
 }

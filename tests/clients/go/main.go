@@ -15,12 +15,16 @@ import (
 
 func main() {
 	log.SetFlags(0)
-	if len(os.Args) != 3 {
-		log.Fatal("usage: roundtrip BOOTSTRAP TOPIC")
+	if len(os.Args) < 3 {
+		log.Fatal("usage: roundtrip BOOTSTRAP TOPIC [transactions]")
 	}
 	bootstrap, topic := os.Args[1], os.Args[2]
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Second)
 	defer cancel()
+	if len(os.Args) == 4 && os.Args[3] == "transactions" {
+		transactions(ctx, bootstrap, topic)
+		return
+	}
 
 	client := connect(bootstrap)
 	defer client.Close()
