@@ -166,6 +166,13 @@ impl House {
         UpdateMetadataResponse::default()
     }
 
+    /// The replicas in a directory that failed give up their roles. Yields how many there were.
+    pub(crate) fn leave_directory(&self, index: usize) -> usize {
+        let changes = self.partitions.retire_all_in(index);
+        self.follow_roles(&changes);
+        changes.len()
+    }
+
     /// Replicas that follow are copied; internal topics have rooms of their own that go where the leader is.
     fn follow_roles(&self, changes: &[RoleChange]) {
         self.fetchers.apply(changes);

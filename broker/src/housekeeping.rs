@@ -15,7 +15,7 @@ use crate::partition::Partitions;
 use crate::partition::compaction::Cleaning;
 
 /// How often files whose deletion is due are looked for.
-const REMOVAL_INTERVAL: Duration = Duration::from_secs(30);
+const REMOVAL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The periodic work; dropping it ends it.
 pub(crate) struct Housekeeping {

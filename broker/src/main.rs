@@ -9,6 +9,7 @@ mod clock;
 mod cluster;
 mod config;
 mod errors;
+mod failures;
 mod fetching;
 mod handlers;
 mod house;
@@ -117,7 +118,10 @@ fn start(config: BrokerConfig) -> ExitCode {
     match runtime.block_on(server::run(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            tracing::error!("not started. {why}");
+            let is_end = matches!(why, server::ServerError::NothingLeft);
+            tracing::error!("{}{why}", if is_end { "" } else { "not started. " });
+            // A failed disk may hold threads for as long as it likes.
+            runtime.shutdown_background();
             ExitCode::FAILURE
         }
     }

@@ -26,10 +26,12 @@ use crate::cluster::znodes::BrokerInfo;
 use crate::config::BrokerConfig;
 use crate::config::coordinates::{ConnectString, Coordination};
 use crate::config::listeners::Listener;
+use crate::failures;
 use crate::house::House;
 use crate::housekeeping;
 use crate::net::front::{BindError, Front};
 use crate::partition::Partitions;
+use crate::partition::directories::Directories;
 use crate::partition::registry::{LogSettings, TopicConfigs, producer_settings};
 use crate::partition::surroundings::Surroundings;
 use crate::peers::PeerSettings;
@@ -67,9 +69,11 @@ pub(crate) enum ServerError {
     Bind(#[from] BindError),
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
+    #[error("every log directory has failed, and the broker with them; repair the disks and start it again")]
+    NothingLeft,
 }
 
-/// Runs until SIGTERM or SIGINT. `Err` only before the broker was up.
+/// Runs until SIGTERM or SIGINT. `Err` before the broker was up, and when no log directory is left.
 pub(crate) async fn run(config: BrokerConfig) -> Result<(), ServerError> {
     let began = Instant::now();
     let mut stop = StopSignals::listen().map_err(ServerError::Signals)?;
@@ -87,7 +91,12 @@ pub(crate) async fn run(config: BrokerConfig) -> Result<(), ServerError> {
         coordination.description(&config),
         list(config.logs.dirs.iter().map(|dir| dir.display())),
     );
-    stop.next().await;
+    let directories = broker.house.partitions.directories();
+    let (all, mut failed) = (directories.len(), directories.failed());
+    tokio::select! {
+        () = stop.next() => {}
+        _ = failed.wait_for(|failed| *failed == all) => return Err(ServerError::NothingLeft),
+    }
     info!("stopping");
     broker.stop(&config).await;
     coordination.end().await;
@@ -161,12 +170,12 @@ impl Broker {
         let zookeeper = &coordination.zookeeper;
         registration::make_persistent_paths(zookeeper).await?;
         let cluster_id = registration::cluster_id(zookeeper).await?;
-        let directories = open_directories(config)?;
-        let me = identify(config, zookeeper, &cluster_id, &directories).await?;
+        let opened = open_directories(config)?;
+        let me = identify(config, zookeeper, &cluster_id, &opened).await?;
         let bookmark = Bookmark::set(zookeeper).await?;
         let live = LiveConfig::begin(BrokerConfig::clone(config), zookeeper, me).await?;
         let config = &live.current();
-        let partitions = Arc::new(open_partitions(config, zookeeper, me, directories).await?);
+        let partitions = Arc::new(open_partitions(config, zookeeper, me, directories(config, opened)).await?);
         let front = Front::bind(&config.network)?;
         let listeners = front.bound();
         let (house, taken_seats) = House::new(me, &cluster_id, live, Arc::clone(&partitions), zookeeper);
@@ -189,6 +198,7 @@ impl Broker {
         let changes = config_changes::follow(Arc::clone(zookeeper), bookmark);
         let following = reconfiguration::follow(Arc::clone(&house), controller.clone(), changes);
         housekeeping.spawn(following);
+        housekeeping.spawn(failures::follow(Arc::clone(&house)));
         housekeeping.spawn(transactions::attend(Arc::clone(&house), taken_seats));
         housekeeping.spawn(replication::propose(Arc::clone(&house)));
         housekeeping.spawn(replication::watch(Arc::clone(&house.replication)));
@@ -275,6 +285,11 @@ fn open_directories(config: &BrokerConfig) -> Result<Vec<LogDirectory>, StorageE
     }
 }
 
+fn directories(config: &BrokerConfig, opened: Vec<LogDirectory>) -> Directories {
+    let left_out = config.logs.dirs.len() - opened.len();
+    Directories::new(opened, left_out)
+}
+
 /// Settles the broker id and writes down, in directories that did not know, whose they are.
 async fn identify(
     config: &BrokerConfig,
@@ -313,7 +328,7 @@ async fn open_partitions(
     config: &Arc<BrokerConfig>,
     zookeeper: &ZooKeeper,
     me: BrokerId,
-    directories: Vec<LogDirectory>,
+    directories: Directories,
 ) -> Result<Partitions, ServerError> {
     let topics = TopicConfigs::new(Arc::clone(config));
     for (topic, overrides) in entities::of_all_topics(zookeeper).await? {

@@ -24,13 +24,16 @@ pub struct EpochEntry {
 pub struct LeaderEpochs {
     directory: PathBuf,
     entries: Vec<EpochEntry>,
+    /// The file lacks something for want of space.
+    unwritten: bool,
 }
 
 impl LeaderEpochs {
     /// Reads the file of the partition in `directory`; creates an empty one where there is none.
     pub(crate) fn open(disk: &dyn Disk, directory: &Path) -> Result<LeaderEpochs, StorageError> {
         let path = directory.join(FILE_NAME);
-        let mut epochs = LeaderEpochs { directory: directory.to_path_buf(), entries: Vec::new() };
+        let mut epochs =
+            LeaderEpochs { directory: directory.to_path_buf(), entries: Vec::new(), unwritten: false };
         match read_entries(disk, &path) {
             Ok(entries) if entries.is_empty() => create_empty(disk, &path)?,
             Ok(entries) => entries.into_iter().for_each(|entry| epochs.add(entry)),
@@ -58,11 +61,21 @@ impl LeaderEpochs {
     ) -> Result<(), StorageError> {
         let entry = EpochEntry { epoch, start };
         if epoch.0 < 0 || start.0 < 0 || !self.is_news(entry) {
-            return Ok(());
+            return if self.unwritten { self.write(disk) } else { Ok(()) };
         }
         let before = self.entries.clone();
         self.add(entry);
         self.write(disk).inspect_err(|_| self.entries = before)
+    }
+
+    /// The same on a full disk too: who becomes leader there serves what there is.
+    pub(crate) fn assign_or_keep(
+        &mut self,
+        disk: &dyn Disk,
+        epoch: LeaderEpoch,
+        start: Offset,
+    ) -> Result<(), StorageError> {
+        if self.note(epoch, start) { self.write_or_keep(disk) } else { Ok(()) }
     }
 
     /// Like [`LeaderEpochs::assign`] in memory only. True where that changed anything.
@@ -116,9 +129,23 @@ impl LeaderEpochs {
         had
     }
 
-    pub(crate) fn write(&self, disk: &dyn Disk) -> Result<(), StorageError> {
+    pub(crate) fn write(&mut self, disk: &dyn Disk) -> Result<(), StorageError> {
         let lines = self.entries.iter().map(|entry| format!("{} {}", entry.epoch, entry.start));
-        write_lines(disk, &self.directory.join(FILE_NAME), lines)
+        write_lines(disk, &self.directory.join(FILE_NAME), lines)?;
+        self.unwritten = false;
+        Ok(())
+    }
+
+    /// The same where a full disk must not stop anything: what is kept in memory is written before the next record.
+    pub(crate) fn write_or_keep(&mut self, disk: &dyn Disk) -> Result<(), StorageError> {
+        match self.write(disk) {
+            Err(error) if error.is_out_of_space() => {
+                tracing::warn!(%error, "leader epochs stay in memory for now");
+                self.unwritten = true;
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Oldest first.

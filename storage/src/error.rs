@@ -57,6 +57,27 @@ impl StorageError {
         matches!(self, StorageError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
+    /// After a failed fsync nobody knows what the disk has; trying again proves nothing.
+    pub(crate) fn is_failed_sync(&self) -> bool {
+        matches!(self, StorageError::Io { action: "sync", .. })
+    }
+
+    /// The disk does not do what it should: its log directory cannot be relied upon any more. Not so where space, memory
+    /// or descriptors have run out for now, or where only what lies in one file is wrong.
+    #[must_use]
+    pub fn is_disk_failure(&self) -> bool {
+        match self {
+            StorageError::Poisoned { .. } => true,
+            StorageError::Io { source, .. } => {
+                let short_of = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EINTR, libc::EAGAIN];
+                self.is_failed_sync()
+                    || !self.is_out_of_space()
+                        && source.raw_os_error().is_none_or(|number| !short_of.contains(&number))
+            }
+            _ => false,
+        }
+    }
+
     /// A full disk or quota: appends fail, reads and deletions go on, and space may come back.
     #[must_use]
     pub fn is_out_of_space(&self) -> bool {

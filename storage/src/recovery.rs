@@ -88,7 +88,7 @@ impl Loading<'_> {
                 self.discard(&segment)?;
             }
             epochs.clear();
-            epochs.write(self.home.disk.as_ref())?;
+            epochs.write_or_keep(self.home.disk.as_ref())?;
             let mut producers = Producers::new(self.producers, std::mem::take(&mut snapshots));
             producers.clear(self.home.disk.as_ref(), &folder, self.log_start)?;
             end = None;
@@ -114,7 +114,7 @@ impl Loading<'_> {
         let start = self.log_start.max(first);
         let cut = epochs.truncate_from_end(end);
         if epochs.truncate_from_start(start) || cut {
-            epochs.write(self.home.disk.as_ref())?;
+            epochs.write_or_keep(self.home.disk.as_ref())?;
         }
         let mut producers = Producers::new(self.producers, snapshots);
         let bases = segments.iter().map(|segment| segment.base).collect();
@@ -341,11 +341,12 @@ impl Loading<'_> {
         if cut > 0 {
             segment.cut(valid)?;
         }
-        segment.finish()?;
+        unless_full(segment.finish())?;
         if epochs_changed {
-            epochs.write(self.home.disk.as_ref())?;
+            epochs.write_or_keep(self.home.disk.as_ref())?;
         }
-        producers.take_snapshot(self.home.disk.as_ref(), &self.home.folder(), self.syncs())?;
+        let snapshot = producers.take_snapshot(self.home.disk.as_ref(), &self.home.folder(), self.syncs());
+        unless_full(snapshot.map(drop))?;
         Ok(cut)
     }
 
@@ -406,6 +407,17 @@ impl Loading<'_> {
                 segment.add_aborted(aborted)?;
             }
         }
+    }
+}
+
+/// A log opens on a full disk too: what has no room can be made again.
+fn unless_full(result: Result<(), StorageError>) -> Result<(), StorageError> {
+    match result {
+        Err(error) if error.is_out_of_space() => {
+            tracing::warn!(%error, "left out for want of space while opening a log");
+            Ok(())
+        }
+        other => other,
     }
 }
 

@@ -7,6 +7,7 @@
 // Each test file uses its own part of this room.
 #![allow(dead_code)]
 
+pub(crate) mod mounts;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod records;

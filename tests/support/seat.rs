@@ -177,6 +177,12 @@ impl Broker {
         process.wait(PATIENCE)
     }
 
+    /// Until it ends by itself.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> Ended {
+        self.process.take().expect("running").wait(PATIENCE)
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         drop(self.process.take().expect("running"));

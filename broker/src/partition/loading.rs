@@ -42,7 +42,7 @@ impl Partitions {
             match self.take_inventory(index) {
                 Ok(inventory) => inventories.push(inventory),
                 Err(error) => {
-                    self.take_offline(index, &error);
+                    self.directories.take_offline(index, &error);
                     failure = Some(error);
                 }
             }
@@ -77,7 +77,7 @@ impl Partitions {
             drop(done);
         });
         for (index, error) in failures.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            self.take_offline(index, &error);
+            self.directories.take_offline(index, &error);
             failure = Some(error);
         }
         progress.finish(self);

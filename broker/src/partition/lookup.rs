@@ -6,7 +6,6 @@ use storage::types::{LeaderEpoch, Offset, TimestampMs};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
-use crate::errors::WireError;
 use crate::partition::Partition;
 use crate::partition::reading::Isolation;
 use crate::partition::waiters::Waiter;
@@ -67,7 +66,9 @@ impl Partition {
             Lookup::At(timestamp) => reader.offset_for_timestamp(timestamp),
             _ => reader.offset_of_max_timestamp(),
         };
-        let found = found.map_err(|error| error.wire())?.filter(|found| found.offset < limit);
+        let found = found
+            .map_err(|error| self.unreadable(&reader, &error.into()))?
+            .filter(|found| found.offset < limit);
         match found {
             None if lagging => Err(ResponseError::OffsetNotAvailable),
             found => Ok(found.map(|found| Found {
@@ -91,7 +92,9 @@ impl Partition {
         let high_watermark = inner.log.high_watermark();
         let reader = inner.log.reader();
         drop(inner);
-        let offsets = reader.offsets_before(timestamp, most, clock::wall()).map_err(|error| error.wire())?;
+        let offsets = reader
+            .offsets_before(timestamp, most, clock::wall())
+            .map_err(|error| self.unreadable(&reader, &error.into()))?;
         Ok((offsets, high_watermark))
     }
 
@@ -121,7 +124,8 @@ impl Partition {
         if offset < Offset::ZERO {
             return Err(ResponseError::OffsetOutOfRange);
         }
-        inner.log.delete_records(offset).map_err(|error| error.wire())?;
+        let deleted = inner.log.delete_records(offset);
+        deleted.map_err(|error| self.unreadable(&inner.log.reader(), &error))?;
         Ok(offset)
     }
 

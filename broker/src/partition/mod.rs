@@ -4,6 +4,7 @@
 //! settled under one lock. It knows no request and no wire version.
 
 pub(crate) mod compaction;
+pub(crate) mod directories;
 mod leadership;
 mod loading;
 pub(crate) mod lookup;
@@ -30,6 +31,7 @@ use tokio::sync::watch;
 use crate::clock;
 use crate::config::topic::TopicConfig;
 
+use directories::Directories;
 pub(crate) use produce_error::ProduceError;
 use reading::Isolation;
 pub(crate) use registry::Partitions;
@@ -44,6 +46,8 @@ use writing::Progress;
 pub(crate) struct Partition {
     id: TopicPartition,
     around: Arc<Surroundings>,
+    /// To be told when the disk fails.
+    directories: Arc<Directories>,
     config: RwLock<Arc<TopicConfig>>,
     /// A std mutex: held for one append or one look-up, never across `.await`, never two at once.
     /// Log and role share it because an append and the watermark it moves must be one step.
@@ -80,6 +84,7 @@ impl Partition {
     /// `high_watermark` is the last one written down; it is clipped to what the log holds.
     fn new(
         around: Arc<Surroundings>,
+        directories: Arc<Directories>,
         config: Arc<TopicConfig>,
         mut log: Log,
         high_watermark: Offset,
@@ -89,6 +94,7 @@ impl Partition {
         Partition {
             id: log.partition().clone(),
             around,
+            directories,
             config: RwLock::new(config),
             inner: Mutex::new(Inner { log, role: Role::Unassigned, flushed_at: clock::wall() }),
             progress: watch::Sender::new(Progress { leading: None, high_watermark }),

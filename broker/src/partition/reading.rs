@@ -3,6 +3,8 @@
 use coordinator::replication::{Fetch, StaleFetch};
 use kafka_protocol::error::ResponseError;
 use storage::disk::FileBytes;
+use storage::error::ReadError;
+use storage::log::LogReader;
 use storage::types::{BrokerId, LeaderEpoch, Offset, ProducerId};
 use tracing::info;
 
@@ -92,10 +94,13 @@ impl Partition {
         let reader = inner.log.reader();
         drop(inner);
 
-        let slice =
-            reader.read(read.offset, read.max_bytes, upto, read.at_least_one).map_err(|e| e.wire())?;
+        let slice = reader
+            .read(read.offset, read.max_bytes, upto, read.at_least_one)
+            .map_err(|error| self.unreadable(&reader, &error))?;
         if read.isolation == Isolation::ReadCommitted {
-            let aborted = reader.aborted_transactions(read.offset, &slice).map_err(|e| e.wire())?;
+            let aborted = reader
+                .aborted_transactions(read.offset, &slice)
+                .map_err(|error| self.unreadable(&reader, &error.into()))?;
             seen.aborted = Some(aborted.into_iter().map(|txn| (txn.producer, txn.first)).collect());
         }
         seen.first_incomplete = slice.first_incomplete;
@@ -132,6 +137,14 @@ impl Partition {
         let inner = self.lock();
         inner.check_epoch(read.current_leader_epoch, read.leader_only)?;
         Ok(Seen { preferred: Some(replica), ..inner.bounds() })
+    }
+
+    /// The log's directory is told of what its disk did; the reader gets the code.
+    pub(super) fn unreadable(&self, reader: &LogReader, error: &ReadError) -> ResponseError {
+        if let ReadError::Storage(error) = error {
+            self.directories.report_log(&reader.folder(), error);
+        }
+        error.wire()
     }
 
     /// A follower has everything before the offset it asks for. The answer to this very fetch still has the watermark

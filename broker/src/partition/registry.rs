@@ -4,19 +4,18 @@
 //! asks is in `roles`, what time asks in `upkeep`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use kafka_protocol::error::ResponseError;
-use storage::directory::{self, Folder, FolderKind, LastStop, LogDirectory};
+use storage::directory::{self, Folder, FolderKind, LastStop};
 use storage::error::StorageError;
 use storage::log::{Log, LogOptions};
 use storage::producers::ProducerSettings;
 use storage::store::Store;
 use storage::types::{Offset, TimestampMs, TopicId, TopicPartition};
-use tracing::{error, warn};
+use tracing::warn;
 
 use crate::clock;
 use crate::cluster::metadata::MetadataCache;
@@ -24,6 +23,7 @@ use crate::config::BrokerConfig;
 use crate::config::properties::Properties;
 use crate::config::topic::TopicConfig;
 use crate::partition::Partition;
+use crate::partition::directories::{Directories, DirectoryState};
 use crate::partition::surroundings::Surroundings;
 
 /// Topic configurations as far as this broker knows them; a topic without overrides has the broker's defaults.
@@ -94,22 +94,6 @@ impl TopicConfigs {
     }
 }
 
-/// A log directory in use, or out of service after a failure of its disk.
-pub(crate) struct DirectoryState {
-    pub(crate) directory: LogDirectory,
-    pub(super) offline: AtomicBool,
-}
-
-impl DirectoryState {
-    pub(crate) fn is_offline(&self) -> bool {
-        self.offline.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        self.directory.path()
-    }
-}
-
 /// A partition and the directory it is in.
 #[derive(Clone)]
 pub(super) struct Hosted {
@@ -136,7 +120,7 @@ pub(crate) struct LogSettings {
 pub(crate) struct Partitions {
     pub(super) around: Arc<Surroundings>,
     pub(super) store: Store,
-    pub(super) directories: Vec<DirectoryState>,
+    pub(super) directories: Arc<Directories>,
     pub(super) configs: TopicConfigs,
     /// What new logs get; it may change while the broker runs.
     producers: RwLock<ProducerSettings>,
@@ -175,18 +159,14 @@ impl Partitions {
     pub(crate) fn open(
         around: Surroundings,
         store: Store,
-        directories: Vec<LogDirectory>,
+        directories: Directories,
         configs: TopicConfigs,
         settings: LogSettings,
     ) -> Result<Partitions, StorageError> {
-        let directories = directories
-            .into_iter()
-            .map(|directory| DirectoryState { directory, offline: AtomicBool::new(false) })
-            .collect();
         let partitions = Partitions {
             around: Arc::new(around),
             store,
-            directories,
+            directories: Arc::new(directories),
             configs,
             producers: RwLock::new(settings.producers),
             hosted: RwLock::default(),
@@ -230,8 +210,13 @@ impl Partitions {
             },
         )?;
         log.set_cleaned(inventory.cleaned.get(id).copied());
-        let partition =
-            Partition::new(Arc::clone(&self.around), config, log, offset_of(&inventory.high_watermarks));
+        let partition = Partition::new(
+            Arc::clone(&self.around),
+            Arc::clone(&self.directories),
+            config,
+            log,
+            offset_of(&inventory.high_watermarks),
+        );
         let hosted = Hosted { partition: Arc::new(partition), directory: inventory.directory };
         let twin = self.hosted.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), hosted);
         match twin {
@@ -268,7 +253,13 @@ impl Partitions {
             },
         );
         let log = opened.inspect_err(|error| self.report(index, error))?;
-        let partition = Arc::new(Partition::new(Arc::clone(&self.around), config, log, Offset::ZERO));
+        let partition = Arc::new(Partition::new(
+            Arc::clone(&self.around),
+            Arc::clone(&self.directories),
+            config,
+            log,
+            Offset::ZERO,
+        ));
         let hosted = Hosted { partition, directory: index };
         self.hosted.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), hosted.clone());
         Ok(hosted)
@@ -348,7 +339,7 @@ impl Partitions {
         here.map(|one| Arc::clone(&one.partition)).collect()
     }
 
-    pub(crate) fn directories(&self) -> &[DirectoryState] {
+    pub(crate) fn directories(&self) -> &Arc<Directories> {
         &self.directories
     }
 
@@ -377,27 +368,15 @@ impl Partitions {
         }
     }
 
-    /// A full disk is an error of one request; anything else takes the directory out of service.
+    /// See [`Directories::report`].
     pub(super) fn report(&self, index: usize, error: &StorageError) {
-        if error.is_out_of_space() {
-            warn!(path = %self.directories[index].path().display(), %error, "the disk is full; make room, nothing else is needed");
-        } else {
-            self.take_offline(index, error);
-        }
+        self.directories.report(index, error);
     }
 
     /// As [`report`](Self::report), of a partition's log.
     pub(crate) fn report_failure(&self, id: &TopicPartition, error: &StorageError) {
         if let Some(hosted) = self.hosted(id) {
             self.report(hosted.directory, error);
-        }
-    }
-
-    pub(super) fn take_offline(&self, index: usize, error: &StorageError) {
-        if !self.directories[index].offline.swap(true, Ordering::AcqRel) {
-            let path = self.directories[index].path().display();
-            error!(%path, %error, "log directory taken out of service; repair the disk and restart the broker");
-            self.directories[index].directory.distrust();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the controller asks of this broker's replicas: LeaderAndIsr and StopReplica.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use coordinator::replication::Standing;
 use kafka_protocol::error::ResponseError;
@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::errors::WireError;
+use crate::partition::Partition;
 use crate::partition::registry::{Condemned, Hosted, Partitions};
 
 /// Epoch in StopReplica for a topic that is being deleted (`LeaderAndIsr.EpochDuringDelete`).
@@ -137,6 +138,10 @@ impl Partitions {
             Some(hosted) => hosted,
             None => {
                 let topic_id = (!topic_id.is_zero()).then_some(topic_id);
+                // It may lie in a directory that is out of service; an empty one would take its place.
+                if !state.is_new && self.directories.is_any_missing() {
+                    return Err(ResponseError::KafkaStorageError);
+                }
                 self.create(id, topic_id).map_err(|error| error.wire())?
             }
         };
@@ -167,7 +172,10 @@ impl Partitions {
             return Err(ResponseError::InconsistentTopicId);
         }
         if known.is_zero() && !topic_id.is_zero() {
-            hosted.partition.assign_topic_id(topic_id).map_err(|error| error.wire())?;
+            hosted.partition.assign_topic_id(topic_id).map_err(|error| {
+                self.report(hosted.directory, &error);
+                error.wire()
+            })?;
             if state.leader_epoch == hosted.partition.leader_epoch().0 {
                 return Ok(());
             }
@@ -176,6 +184,16 @@ impl Partitions {
             return Err(ResponseError::StaleControllerEpoch);
         }
         Ok(())
+    }
+
+    /// A directory failed, and its replicas lead nothing any more.
+    pub(crate) fn retire_all_in(&self, directory: usize) -> Vec<RoleChange> {
+        let _roles = self.controller_epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        let retire = |partition: Arc<Partition>| {
+            partition.retire();
+            RoleChange { partition: partition.id().clone(), leads: None }
+        };
+        self.in_directory(directory).into_iter().map(retire).collect()
     }
 
     /// Stops replicas, and deletes those whose deletion is asked for.

@@ -104,8 +104,9 @@ impl Partitions {
             .iter()
             .filter_map(|partition| Some((partition.id().clone(), partition.checkpointed(checkpoint)?)))
             .collect();
-        if let Err(error) = self.directories[index].directory.write_offsets(checkpoint, &offsets) {
-            self.report(index, &error);
+        match self.directories[index].directory.write_offsets(checkpoint, &offsets) {
+            Ok(()) => self.directories[index].note_room(),
+            Err(error) => self.report(index, &error),
         }
     }
 

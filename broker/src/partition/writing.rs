@@ -1,13 +1,15 @@
 //! Appends on the leader, and the wait for them to be committed.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use storage::batch::{self, Origin, Prepared, ProduceRules};
+use storage::error::AppendError;
 use storage::log::LeaderAppend;
 use storage::producers::VerificationGuard;
 use storage::types::{LeaderEpoch, Offset, TimestampMs, TopicPartition};
 use tokio::time::{Instant, timeout_at};
-use tracing::error;
 
 use crate::clock;
 use crate::config::topic::TopicConfig;
@@ -54,6 +56,26 @@ pub(super) struct Progress {
     pub(super) high_watermark: Offset,
 }
 
+/// Why there is nothing new in the log.
+#[derive(Debug)]
+enum NotAppended {
+    /// This replica may not, now.
+    Role(ProduceError),
+    Log(AppendError),
+}
+
+impl From<ProduceError> for NotAppended {
+    fn from(error: ProduceError) -> Self {
+        NotAppended::Role(error)
+    }
+}
+
+impl From<AppendError> for NotAppended {
+    fn from(error: AppendError) -> Self {
+        NotAppended::Log(error)
+    }
+}
+
 impl Partition {
     /// Checks the records, gives them offsets and writes them. On `Err` nothing was written.
     ///
@@ -83,7 +105,7 @@ impl Partition {
         let mut inner = self.lock();
         let before = inner.log.high_watermark();
         let written = inner.append(prepared, (origin, guard), acks, &self.around, now);
-        let (appended, rolled) = written.map_err(|error| error.told_with(inner.log.start()))?;
+        let (appended, rolled) = written.map_err(|error| self.not_appended(&inner, error))?;
         self.publish(&inner, before);
         if rolled {
             self.flush_later(&inner);
@@ -92,13 +114,25 @@ impl Partition {
         Ok(appended)
     }
 
+    /// The log's directory is told of what its disk did; the client of what follows for it.
+    fn not_appended(&self, inner: &Inner, error: NotAppended) -> ProduceError {
+        if let NotAppended::Log(AppendError::Storage(error)) = &error {
+            self.directories.report_log(&inner.log.folder(), error);
+        }
+        let error = match error {
+            NotAppended::Role(error) => error,
+            NotAppended::Log(error) => error.into(),
+        };
+        error.told_with(inner.log.start())
+    }
+
     /// A segment was completed: it goes to disk in the background, as Kafka does after a roll.
     pub(super) fn flush_later(&self, inner: &Inner) {
         let flush = inner.log.flush_inactive();
-        let partition = self.id.clone();
+        let (directories, folder) = (Arc::clone(&self.directories), inner.log.folder());
         tokio::task::spawn_blocking(move || {
             if let Err(error) = flush.run() {
-                error!(%partition, %error, "completed segment not flushed; its log takes no more writes");
+                directories.report_log(&folder, &error);
             }
         });
     }
@@ -143,12 +177,12 @@ impl Inner {
         acks: Acks,
         around: &Surroundings,
         now: TimestampMs,
-    ) -> Result<(Appended, bool), ProduceError> {
+    ) -> Result<(Appended, bool), NotAppended> {
         let Role::Leader(leader) = &mut self.role else {
-            return Err(ResponseError::NotLeaderOrFollower.into());
+            return Err(ProduceError::from(ResponseError::NotLeaderOrFollower).into());
         };
         if acks == Acks::All && !leader.has_enough_in_sync() {
-            return Err(ResponseError::NotEnoughReplicas.into());
+            return Err(ProduceError::from(ResponseError::NotEnoughReplicas).into());
         }
         let leader_epoch = leader.standing().leader_epoch;
         let Some(prepared) = prepared else {

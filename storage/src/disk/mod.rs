@@ -166,10 +166,15 @@ pub fn replace_file_then(
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = Path::new(&temporary);
-    let file = disk.open(temporary, Open::Replace)?;
-    write_all(file.as_ref(), &mut [IoSlice::new(content)], 0)?;
-    file.sync()?;
-    disk.rename(temporary, path)?;
+    let written = disk.open(temporary, Open::Replace).and_then(|file| {
+        write_all(file.as_ref(), &mut [IoSlice::new(content)], 0)?;
+        file.sync()
+    });
+    if let Err(error) = written.and_then(|()| disk.rename(temporary, path)) {
+        // On a full disk every block counts.
+        let _ = disk.remove(temporary);
+        return Err(error);
+    }
     replaced();
     match path.parent() {
         Some(parent) => disk.sync_directory(parent),

@@ -79,26 +79,56 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<AbortedTransaction> {
 #[derive(Debug)]
 pub(crate) struct TransactionIndex {
     files: Arc<Files>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
     /// Bytes of whole entries in the file; 0 where there is none.
-    length: Mutex<u64>,
+    length: u64,
+    /// Entries behind those, for which the disk had no room yet.
+    waiting: Vec<AbortedTransaction>,
 }
 
 impl TransactionIndex {
     /// `length` is that of the file found on disk, 0 without one. A torn last entry is overwritten by the next.
     pub(crate) fn new(files: Arc<Files>, length: u64) -> TransactionIndex {
-        TransactionIndex { files, length: Mutex::new(length - length % SIZE as u64) }
+        let state = State { length: length - length % SIZE as u64, waiting: Vec::new() };
+        TransactionIndex { files, state: Mutex::new(state) }
     }
 
+    /// The records of the transaction are in the log already, so a full disk is no error: the entry waits in memory
+    /// until there is room.
     pub(crate) fn append(&self, entry: AbortedTransaction) -> Result<(), StorageError> {
-        let mut length = self.length();
+        let mut state = self.state();
+        state.waiting.push(entry);
+        match self.write_waiting(&mut state) {
+            Err(error) if error.is_out_of_space() => {
+                tracing::warn!(%error, "an aborted transaction is noted in memory for now");
+                Ok(())
+            }
+            Err(error) => {
+                state.waiting.pop();
+                Err(error)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn write_waiting(&self, state: &mut State) -> Result<(), StorageError> {
+        if state.waiting.is_empty() {
+            return Ok(());
+        }
         let path = self.files.path(FileKind::TransactionIndex);
         let file = self
             .files
             .open(FileKind::TransactionIndex, Open::Create)
             .map_err(StorageError::io("open", &path))?;
-        write_all(file.as_ref(), &mut [IoSlice::new(&entry.encode())], *length)
+        let bytes: Vec<u8> = state.waiting.iter().flat_map(|entry| entry.encode()).collect();
+        write_all(file.as_ref(), &mut [IoSlice::new(&bytes)], state.length)
             .map_err(StorageError::io("write", &path))?;
-        *length += SIZE as u64;
+        state.length += bytes.len() as u64;
+        state.waiting.clear();
         Ok(())
     }
 
@@ -148,7 +178,12 @@ impl TransactionIndex {
 
     /// Drops everything.
     pub(crate) fn reset(&self) -> Result<(), StorageError> {
-        if *self.length() == 0 { Ok(()) } else { self.cut(0) }
+        if self.is_empty() { Ok(()) } else { self.cut(0) }
+    }
+
+    fn is_empty(&self) -> bool {
+        let state = self.state();
+        state.length == 0 && state.waiting.is_empty()
     }
 
     /// Refuses entries no broker would have written to this segment.
@@ -166,9 +201,10 @@ impl TransactionIndex {
     }
 
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
-        if *self.length() == 0 {
+        if self.is_empty() {
             return Ok(());
         }
+        self.write_waiting(&mut self.state())?;
         let path = self.files.path(FileKind::TransactionIndex);
         match self.files.open(FileKind::TransactionIndex, Open::Write) {
             Ok(file) => file.sync().map_err(StorageError::io("sync", &path)),
@@ -178,23 +214,45 @@ impl TransactionIndex {
     }
 
     fn cut(&self, position: u64) -> Result<(), StorageError> {
-        let mut length = self.length();
+        let mut state = self.state();
+        if position >= state.length {
+            let kept = usize::try_from((position - state.length) / SIZE as u64).unwrap_or(usize::MAX);
+            state.waiting.truncate(kept);
+            return Ok(());
+        }
         let path = self.files.path(FileKind::TransactionIndex);
         let file = self
             .files
             .open(FileKind::TransactionIndex, Open::Write)
             .map_err(StorageError::io("open", &path))?;
         file.set_len(position).map_err(StorageError::io("cut", &path))?;
-        *length = position;
+        *state = State { length: position, waiting: Vec::new() };
         Ok(())
     }
 
     /// Shows every entry with its position to `visit`, until that says false.
     fn scan(&self, mut visit: impl FnMut(u64, AbortedTransaction) -> bool) -> Result<(), StorageError> {
-        let length = *self.length();
-        if length == 0 {
+        let (length, waiting) = {
+            let state = self.state();
+            (state.length, state.waiting.clone())
+        };
+        if length > 0 && !self.scan_file(length, &mut visit)? {
             return Ok(());
         }
+        for (index, entry) in waiting.into_iter().enumerate() {
+            if !visit(length + (index * SIZE) as u64, entry) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Yields whether `visit` went along to the end.
+    fn scan_file(
+        &self,
+        length: u64,
+        visit: &mut impl FnMut(u64, AbortedTransaction) -> bool,
+    ) -> Result<bool, StorageError> {
         let path = self.files.path(FileKind::TransactionIndex);
         let file = self
             .files
@@ -213,19 +271,19 @@ impl TransactionIndex {
                 let decoded = AbortedTransaction::decode(entry)
                     .ok_or_else(|| self.corrupt(position, "unknown version of an aborted transaction"))?;
                 if !visit(position, decoded) {
-                    return Ok(());
+                    return Ok(false);
                 }
                 position += SIZE as u64;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn corrupt(&self, position: u64, reason: &str) -> StorageError {
         StorageError::corrupt(&self.files.path(FileKind::TransactionIndex), position, reason)
     }
 
-    fn length(&self) -> MutexGuard<'_, u64> {
-        self.length.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

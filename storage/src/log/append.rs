@@ -345,7 +345,11 @@ impl Log {
         self.pass_snapshot(now);
         let unflushed = end.0 - self.shared.recovery_point.load(Ordering::Acquire);
         if unflushed >= self.config.flush_messages {
-            self.flush().run()?;
+            match self.flush().run() {
+                // The records are on the disk, only their indexes are not.
+                Err(error) if error.is_out_of_space() && !error.is_failed_sync() => {}
+                other => other?,
+            }
         }
         Ok(())
     }

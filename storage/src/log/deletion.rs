@@ -77,12 +77,16 @@ impl Log {
     fn delete_first(
         &mut self,
         segments: Vec<Arc<Segment>>,
-        count: usize,
+        mut count: usize,
         reason: Reason,
         now: TimestampMs,
     ) -> Result<(), StorageError> {
         if count == segments.len() {
-            self.roll_to(Offset::ZERO, now)?;
+            match self.roll_to(Offset::ZERO, now) {
+                // What can go without room for a new segment goes now, and that makes room.
+                Err(error) if error.is_out_of_space() && count > 1 => count -= 1,
+                other => other?,
+            }
         }
         let kept: Vec<Arc<Segment>> = self.shared.segments().split_off(count);
         let Some(first) = kept.first().map(|segment| segment.base) else { return Ok(()) };

@@ -74,8 +74,11 @@ impl Flush {
             return Ok(());
         }
         self.sync().inspect_err(|error| {
-            tracing::error!(%error, "a flush failed; this log takes no more writes until the broker is restarted");
-            self.shared.poisoned.store(true, Ordering::Release);
+            // Indexes without room are written another time: nothing was lost, and the recovery point stays.
+            if error.is_failed_sync() || !error.is_out_of_space() {
+                tracing::error!(%error, "a flush failed; this log takes no more writes until the broker is restarted");
+                self.shared.poisoned.store(true, Ordering::Release);
+            }
         })?;
         if self.shared.truncations.load(Ordering::Acquire) == self.truncations {
             self.shared.recovery_point.fetch_max(self.upto.0, Ordering::AcqRel);
@@ -85,15 +88,8 @@ impl Flush {
 
     fn sync(&self) -> Result<(), StorageError> {
         let recovery_point = Offset(self.shared.recovery_point.load(Ordering::Acquire));
-        for segment in &self.segments {
-            match segment.sync() {
-                // Retention may have removed it meanwhile.
-                Err(error) if error.is_not_found() && self.is_gone(segment) => {}
-                // The folder may have been renamed meanwhile.
-                Err(error) if error.is_not_found() => segment.sync()?,
-                other => other?,
-            }
-        }
+        self.each_segment(Segment::sync_records)?;
+        self.each_segment(Segment::sync_indexes)?;
         let disk = self.shared.home.disk.as_ref();
         if let Some(path) = &self.snapshot {
             match disk.open(path, Open::Write) {
@@ -105,6 +101,19 @@ impl Flush {
         if self.segments.iter().any(|segment| segment.base >= recovery_point) {
             let folder = self.shared.home.folder();
             disk.sync_directory(&folder).map_err(StorageError::io("sync", &folder))?;
+        }
+        Ok(())
+    }
+
+    fn each_segment(&self, work: impl Fn(&Segment) -> Result<(), StorageError>) -> Result<(), StorageError> {
+        for segment in &self.segments {
+            match work(segment) {
+                // Retention may have removed it meanwhile.
+                Err(error) if error.is_not_found() && self.is_gone(segment) => {}
+                // The folder may have been renamed meanwhile.
+                Err(error) if error.is_not_found() => work(segment)?,
+                other => other?,
+            }
         }
         Ok(())
     }

@@ -255,9 +255,10 @@ impl Log {
         self.epochs.latest().map(|latest| latest.epoch)
     }
 
-    /// Notes that a leader with `epoch` starts writing at `start`. Durable when it returns.
+    /// Notes that a leader with `epoch` starts writing at `start`. Durable when it returns; on a full disk, before its
+    /// first record is appended.
     pub fn assign_epoch(&mut self, epoch: LeaderEpoch, start: Offset) -> Result<(), StorageError> {
-        self.epochs.assign(self.store.disk().as_ref(), epoch, start)
+        self.epochs.assign_or_keep(self.store.disk().as_ref(), epoch, start)
     }
 
     /// Where the records of `epoch` end (KIP-101); see [`LeaderEpochs::end_offset_for`].
@@ -402,7 +403,7 @@ impl Log {
         self.producers.on_log_start(start);
         self.publish_first_unstable();
         if self.epochs.truncate_from_start(start) {
-            self.epochs.write(self.store.disk().as_ref())?;
+            self.epochs.write_or_keep(self.store.disk().as_ref())?;
         }
         Ok(())
     }

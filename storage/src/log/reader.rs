@@ -118,6 +118,12 @@ impl LogReader {
         self.shared.tail().end()
     }
 
+    /// Where the log lies now.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.shared.home.folder()
+    }
+
     /// The high watermark the log was last told of.
     #[must_use]
     pub fn high_watermark(&self) -> Offset {

@@ -32,7 +32,7 @@ impl Log {
         self.check_writable()?;
         if end >= self.end() {
             if self.epochs.truncate_from_end(self.end()) {
-                self.epochs.write(self.store.disk().as_ref())?;
+                self.epochs.write_or_keep(self.store.disk().as_ref())?;
             }
             return Ok(false);
         }
@@ -55,7 +55,7 @@ impl Log {
             self.cleaned = self.cleaned.map(|cleaned| cleaned.min(end));
         }
         if self.epochs.truncate_from_end(end) {
-            self.epochs.write(self.store.disk().as_ref())?;
+            self.epochs.write_or_keep(self.store.disk().as_ref())?;
         }
         self.rebuild_producers(end, now)?;
         Ok(true)
@@ -102,7 +102,7 @@ impl Log {
             self.cleaned = self.cleaned.map(|cleaned| cleaned.min(self.shared.start()));
         }
         self.epochs.clear();
-        self.epochs.write(self.store.disk().as_ref())?;
+        self.epochs.write_or_keep(self.store.disk().as_ref())?;
         let disk = self.store.disk().clone();
         self.producers.clear(disk.as_ref(), &self.folder(), offset)?;
         self.rebuild_producers(offset, now)

@@ -44,7 +44,10 @@ pub(super) fn write_encoded(
 ) -> Result<(), StorageError> {
     let path = path(folder, offset);
     let file = disk.open(&path, Open::Replace).map_err(StorageError::io("create", &path))?;
-    write_all(file.as_ref(), &mut [IoSlice::new(content)], 0).map_err(StorageError::io("write", &path))?;
+    if let Err(error) = write_all(file.as_ref(), &mut [IoSlice::new(content)], 0) {
+        let _ = disk.remove(&path);
+        return Err(StorageError::io("write", &path)(error));
+    }
     if sync { file.sync().map_err(StorageError::io("sync", &path)) } else { Ok(()) }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::unless_full;
 use crate::batch::EndTransaction;
 use crate::error::StorageError;
 use crate::index::AbortedTransaction;
@@ -85,7 +86,7 @@ impl Replay<'_> {
         if self.clean && producers.latest_snapshot().is_none() {
             for offset in snapshots.into_iter().chain([end]) {
                 producers.advance_to(offset);
-                producers.take_snapshot(disk, &folder, self.sync)?;
+                unless_full(producers.take_snapshot(disk, &folder, self.sync).map(drop))?;
             }
             return Ok(());
         }
@@ -98,14 +99,14 @@ impl Replay<'_> {
                 let from = segment.base.max(producers.end()).max(self.start);
                 producers.advance_to(from);
                 if snapshots.contains(&segment.base) {
-                    producers.take_snapshot(disk, &folder, self.sync)?;
+                    unless_full(producers.take_snapshot(disk, &folder, self.sync).map(drop))?;
                 }
                 replay_segment(segment, producers, from, end)?;
             }
         }
         producers.advance_to(end);
         if self.sync {
-            producers.take_snapshot(disk, &folder, true)?;
+            unless_full(producers.take_snapshot(disk, &folder, true).map(drop))?;
         }
         Ok(())
     }

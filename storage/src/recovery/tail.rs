@@ -94,7 +94,7 @@ impl Loading<'_> {
             break;
         }
         if epochs_changed {
-            epochs.write(self.home.disk.as_ref())?;
+            epochs.write_or_keep(self.home.disk.as_ref())?;
         }
         Ok(true)
     }

@@ -368,8 +368,16 @@ impl Segment {
 
     /// Brings everything to the disk.
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
+        self.sync_records()?;
+        self.sync_indexes()
+    }
+
+    pub(crate) fn sync_records(&self) -> Result<(), StorageError> {
         let file = self.handle.file()?;
-        file.sync().map_err(|error| StorageError::io("sync", &self.path())(error))?;
+        file.sync().map_err(|error| StorageError::io("sync", &self.path())(error))
+    }
+
+    pub(crate) fn sync_indexes(&self) -> Result<(), StorageError> {
         self.times.flush(true)?;
         self.offsets.flush(true)?;
         self.aborted.sync()

@@ -72,5 +72,8 @@ pub(crate) fn topic_config(topic: &str) -> String {
     config("topics", topic)
 }
 
+/// Prefix of the sequential nodes that tell of a failed log directory.
+pub(crate) const LOG_DIR_EVENT_PREFIX: &str = "/log_dir_event_notification/log_dir_event_";
+
 /// Prefix of the sequential nodes that announce a changed config.
 pub(crate) const CONFIG_CHANGE_PREFIX: &str = "/config/changes/config_change_";

@@ -130,6 +130,11 @@ pub(crate) fn reassignment(data: &[u8]) -> Result<Vec<(TopicPartition, Vec<Broke
         .collect()
 }
 
+/// What a broker writes when a log directory failed (`LogDirEventNotificationSequenceZNode`).
+pub(crate) fn encode_log_dir_event(broker: BrokerId) -> Vec<u8> {
+    format!(r#"{{"version":1,"broker":{broker},"event":1}}"#).into_bytes()
+}
+
 /// The broker that tells of a failed log directory.
 pub(crate) fn log_dir_event(path: &str, data: &[u8]) -> Result<BrokerId, Unreadable> {
     let node = Node::parse(path, data)?;
@@ -218,6 +223,7 @@ mod tests {
             reassignment(moves),
             Ok(vec![(TopicPartition::new("t", 3), vec![BrokerId(1), BrokerId(2)])])
         );
+        assert_eq!(encode_log_dir_event(BrokerId(2)), br#"{"version":1,"broker":2,"event":1}"#);
         assert_eq!(log_dir_event("/p", br#"{"version":1,"broker":2,"event":1}"#), Ok(BrokerId(2)));
     }
 }

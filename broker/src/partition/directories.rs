@@ -1,0 +1,106 @@
+//! The log directories of this broker, in service or not, and what becomes of one whose disk fails.
+//!
+//! Whoever meets a failure reports it here, from whatever thread; `failures` acts on it. A full disk is no failure: it
+//! costs the one request, and passes.
+
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use storage::directory::LogDirectory;
+use storage::error::StorageError;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+/// A log directory in use, or out of service after a failure of its disk.
+pub(crate) struct DirectoryState {
+    pub(crate) directory: LogDirectory,
+    offline: AtomicBool,
+    /// The last that was heard of it is that there is no room.
+    full: AtomicBool,
+}
+
+impl DirectoryState {
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Something was written: where there was no room, there is again.
+    pub(super) fn note_room(&self) {
+        if self.full.swap(false, Ordering::AcqRel) {
+            info!(path = %self.path().display(), "the disk has room again");
+        }
+    }
+}
+
+/// All of them, by index.
+pub(crate) struct Directories {
+    all: Vec<DirectoryState>,
+    /// Directories of `log.dirs` that could not even be locked at the start.
+    left_out: usize,
+    /// How many of `all` are offline.
+    failed: watch::Sender<usize>,
+}
+
+impl Deref for Directories {
+    type Target = [DirectoryState];
+
+    fn deref(&self) -> &[DirectoryState] {
+        &self.all
+    }
+}
+
+impl Directories {
+    pub(crate) fn new(opened: Vec<LogDirectory>, left_out: usize) -> Directories {
+        let state = |directory| DirectoryState {
+            directory,
+            offline: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+        };
+        Directories { all: opened.into_iter().map(state).collect(), left_out, failed: watch::Sender::new(0) }
+    }
+
+    /// Some partition of this broker may lie where it cannot be looked for now.
+    pub(super) fn is_any_missing(&self) -> bool {
+        self.left_out > 0 || self.iter().any(DirectoryState::is_offline)
+    }
+
+    /// How many are offline, now and later.
+    pub(crate) fn failed(&self) -> watch::Receiver<usize> {
+        self.failed.subscribe()
+    }
+
+    /// A failure of the disk takes the directory out of service; a full disk is an error of one request.
+    pub(super) fn report(&self, index: usize, error: &StorageError) {
+        let Some(state) = self.get(index) else { return };
+        if error.is_disk_failure() {
+            self.take_offline(index, error);
+        } else if error.is_out_of_space() {
+            if !state.full.swap(true, Ordering::AcqRel) {
+                warn!(path = %state.path().display(), %error, "the disk is full: appends are refused until there is room, all else goes on");
+            }
+        } else {
+            warn!(path = %state.path().display(), %error, "failed, its log directory stays in service");
+        }
+    }
+
+    /// The same about a log in `folder`.
+    pub(super) fn report_log(&self, folder: &Path, error: &StorageError) {
+        if let Some(index) = self.iter().position(|state| folder.parent() == Some(state.path())) {
+            self.report(index, error);
+        }
+    }
+
+    pub(super) fn take_offline(&self, index: usize, error: &StorageError) {
+        let Some(state) = self.get(index) else { return };
+        if !state.offline.swap(true, Ordering::AcqRel) {
+            error!(path = %state.path().display(), %error, "log directory taken out of service; repair the disk and restart the broker");
+            state.directory.distrust();
+            self.failed.send_modify(|failed| *failed += 1);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What we promise when disks do not do what they should: a full one costs appends until there is room and nothing else, a
+//! broken one costs its own partitions.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::messages::{DeleteRecordsRequest, DescribeLogDirsRequest, MetadataRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use support::mounts::Mount;
+use support::records::Batch;
+use support::seat::{Broker, Kind};
+use support::wire::Connection;
+use support::{talk, until};
+
+const TOPIC: &str = "kept";
+const STORAGE_ERROR: i16 = 56;
+
+/// Some 16 KB that differ from batch to batch.
+fn batch(number: usize) -> bytes::Bytes {
+    Batch::of(&[&format!("{number:06} {}", "x".repeat(16_000))]).encode()
+}
+
+fn put(connection: &mut Connection, partition: i32, number: usize) -> i16 {
+    talk::produce(connection, TOPIC, partition, &batch(number), 1).0
+}
+
+fn numbers(connection: &mut Connection, partition: i32) -> Vec<usize> {
+    let values = talk::values(connection, TOPIC, partition);
+    values.iter().map(|(_, value)| value[..6].parse().expect("a number")).collect()
+}
+
+fn delete_records(connection: &mut Connection, upto: i64) -> i16 {
+    let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(upto);
+    let topic = DeleteRecordsTopic::default()
+        .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
+        .with_partitions(vec![partition]);
+    let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
+    connection.request(2, &request).topics[0].partitions[0].error_code
+}
+
+#[test]
+fn a_full_disk_refuses_appends_until_there_is_room_and_nothing_else() {
+    for mount in [Mount::tmpfs(24 << 20), Mount::ext4(40 << 20)] {
+        let Some(mount) = mount else { continue };
+        fill_and_make_room(&mount);
+    }
+}
+
+fn fill_and_make_room(mount: &Mount) {
+    let logs = mount.path().join("logs").display().to_string();
+    let settings = [
+        ("log.dirs", logs.as_str()),
+        ("log.segment.bytes", "1000000"),
+        ("log.segment.delete.delay.ms", "0"),
+        ("log.initial.task.delay.ms", "100"),
+        ("log.retention.check.interval.ms", "200"),
+        ("replica.high.watermark.checkpoint.interval.ms", "200"),
+        ("log.flush.offset.checkpoint.interval.ms", "200"),
+    ];
+    let ballast = mount.path().join("ballast");
+    fs::write(&ballast, vec![7; 3 << 20]).expect("something else lies there");
+    let mut broker = Broker::start_with(Kind::Ours, &settings);
+    talk::create_topic(&broker, TOPIC, 1, &[]);
+    let mut connection = broker.connect();
+    let mut written = 0;
+    while put(&mut connection, 0, written) == 0 {
+        written += 1;
+    }
+    assert!(written > 100, "{written}");
+    mount.fill();
+    let all: Vec<usize> = (0..written).collect();
+
+    assert_eq!(put(&mut connection, 0, written), STORAGE_ERROR);
+    assert_eq!(numbers(&mut connection, 0), all, "reads go on");
+    for clean in [false, true] {
+        if clean {
+            broker.stop();
+        } else {
+            broker.kill();
+        }
+        broker.restart();
+        let mut connection = broker.connect();
+        assert_eq!(numbers(&mut connection, 0), all, "it starts on a full disk");
+        assert_eq!(put(&mut connection, 0, written), STORAGE_ERROR);
+    }
+    // As another boot: everything is checked, and what is rebuilt finds no room.
+    broker.kill();
+    fs::write(Path::new(&logs).join(".lock"), "").expect("emptied");
+    broker.restart();
+    let mut connection = broker.connect();
+    assert_eq!(numbers(&mut connection, 0), all);
+    assert_eq!(put(&mut connection, 0, written), STORAGE_ERROR);
+
+    fs::remove_file(ballast).expect("removed");
+    let mut more = 0;
+    until("room after something else was deleted", || {
+        let taken = put(&mut connection, 0, written + more) == 0;
+        more += usize::from(taken);
+        taken
+    });
+    while put(&mut connection, 0, written + more) == 0 {
+        more += 1;
+    }
+    written += more;
+    mount.fill();
+    assert_eq!(put(&mut connection, 0, written), STORAGE_ERROR);
+
+    assert_eq!(delete_records(&mut connection, written as i64 / 2), 0, "deletion goes on");
+    until("room after records were deleted", || put(&mut connection, 0, written) == 0);
+    let expected: Vec<usize> = (written / 2..=written).collect();
+    assert_eq!(numbers(&mut connection, 0), expected);
+    broker.stop();
+    broker.restart();
+    assert_eq!(numbers(&mut broker.connect(), 0), expected);
+}
+
+#[test]
+fn a_broken_disk_costs_its_own_partitions_and_the_last_one_the_broker() {
+    let (Some(one), Some(other)) = (Mount::ext4(40 << 20), Mount::ext4(40 << 20)) else { return };
+    let folder = |mount: &Mount| mount.path().join("logs");
+    let dirs = format!("{},{}", folder(&one).display(), folder(&other).display());
+    let mut broker = Broker::start_with(Kind::Ours, &[("log.dirs", &dirs)]);
+    talk::create_topic(&broker, TOPIC, 4, &[]);
+    let mut connection = broker.connect();
+    for partition in 0..4 {
+        assert_eq!(put(&mut connection, partition, 0), 0);
+    }
+    let lie_in = |mount: &Mount| -> Vec<i32> {
+        (0..4).filter(|partition| folder(mount).join(format!("{TOPIC}-{partition}")).exists()).collect()
+    };
+    let (lost, kept) = (lie_in(&one), lie_in(&other));
+    assert_eq!((lost.len(), kept.len()), (2, 2));
+
+    one.fail();
+
+    until("the failure is noticed", || put(&mut connection, lost[0], 1) != 0);
+    for partition in &kept {
+        assert_eq!(put(&mut connection, *partition, 1), 0);
+        assert_eq!(numbers(&mut connection, *partition), [0, 1]);
+    }
+    let described = connection.request(4, &DescribeLogDirsRequest::default().with_topics(None));
+    let error_of = |mount: &Mount| {
+        let path = folder(mount).display().to_string();
+        described.results.iter().find(|result| *result.log_dir == *path).map(|result| result.error_code)
+    };
+    assert_eq!((error_of(&one), error_of(&other)), (Some(STORAGE_ERROR), Some(0)));
+    until("the controller knows that nobody leads there", || {
+        let answer = connection.request(9, &MetadataRequest::default().with_topics(None));
+        let topic =
+            answer.topics.iter().find(|topic| topic.name.as_ref().is_some_and(|name| &**name == TOPIC));
+        topic.is_some_and(|topic| {
+            let leaderless = topic.partitions.iter().filter(|partition| partition.leader_id.0 == -1);
+            let mut found: Vec<i32> = leaderless.map(|partition| partition.partition_index).collect();
+            found.sort_unstable();
+            found == lost
+        })
+    });
+
+    other.fail();
+    let _ = talk::try_produce(&mut connection, TOPIC, kept[0], &batch(2), 1);
+    let ended = broker.wait();
+    assert_eq!(ended.code, 1, "{ended}");
+    assert!(ended.stderr.contains("every log directory has failed"), "{ended}");
+}
