@@ -176,10 +176,11 @@ impl House {
     /// Replicas that follow are copied; internal topics have rooms of their own that go where the leader is.
     fn follow_roles(&self, changes: &[RoleChange]) {
         self.fetchers.apply(changes);
-        for change in changes {
-            let seat = change.partition.partition;
-            let led = change.leads.and_then(|epoch| Some((epoch, self.partitions.get(&change.partition)?)));
-            match (&*change.partition.topic, led) {
+        for RoleChange(id) in changes {
+            let seat = id.partition;
+            // As it is by now: a later change may have been applied before this one.
+            let led = self.partitions.get(id).and_then(|partition| Some((partition.led()?, partition)));
+            match (&*id.topic, led) {
                 (OFFSETS_TOPIC, Some((epoch, partition))) => {
                     // Deprecated in Kafka 3.8, and still obeyed.
                     let acks = Acks::from_wire(self.config.groups.offsets_commit_required_acks);

@@ -63,6 +63,14 @@ impl Partition {
         }
     }
 
+    /// The epoch in which this replica leads.
+    pub(crate) fn led(&self) -> Option<LeaderEpoch> {
+        match &self.lock().role {
+            Role::Leader(leader) => Some(leader.standing().leader_epoch),
+            Role::Follower { .. } | Role::Unassigned => None,
+        }
+    }
+
     /// Followers that have not kept up are to leave the in-sync set.
     pub(crate) fn shrink_in_sync(&self) {
         let mut inner = self.lock();

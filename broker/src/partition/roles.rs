@@ -28,11 +28,7 @@ const NO_EPOCH: i32 = -1;
 
 /// A replica whose role changed, for the rooms that follow the leaders of internal topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RoleChange {
-    pub(crate) partition: TopicPartition,
-    /// `None`: no longer the leader, or gone.
-    pub(crate) leads: Option<LeaderEpoch>,
-}
+pub(crate) struct RoleChange(pub(crate) TopicPartition);
 
 impl Partitions {
     /// Takes over the roles that the controller gave to this broker's replicas.
@@ -109,8 +105,8 @@ impl Partitions {
     ) -> LeaderAndIsrPartitionError {
         let answer = LeaderAndIsrPartitionError::default().with_partition_index(state.partition_index);
         match self.try_assume(&id, topic_id, state) {
-            Ok(leads) => {
-                changes.push(RoleChange { partition: id, leads });
+            Ok(()) => {
+                changes.push(RoleChange(id));
                 answer
             }
             Err(error) => {
@@ -125,7 +121,7 @@ impl Partitions {
         id: &TopicPartition,
         topic_id: TopicId,
         state: &LeaderAndIsrPartitionState,
-    ) -> Result<Option<LeaderEpoch>, ResponseError> {
+    ) -> Result<(), ResponseError> {
         let hosted = self.hosted(id);
         if let Some(hosted) = &hosted {
             self.check(hosted, topic_id, state)?;
@@ -145,16 +141,15 @@ impl Partitions {
                 self.create(id, topic_id).map_err(|error| error.wire())?
             }
         };
-        let epoch = standing.leader_epoch;
         if state.leader.0 == self.around.me.0 {
             hosted.partition.lead(standing).map_err(|error| {
                 self.report(hosted.directory, &error);
                 error.wire()
             })?;
-            return Ok(Some(epoch));
+            return Ok(());
         }
         hosted.partition.follow(BrokerId(state.leader.0), standing);
-        Ok(None)
+        Ok(())
     }
 
     /// Whether this is news, about the same topic, for a directory in service.
@@ -191,7 +186,7 @@ impl Partitions {
         let _roles = self.controller_epoch.lock().unwrap_or_else(PoisonError::into_inner);
         let retire = |partition: Arc<Partition>| {
             partition.retire();
-            RoleChange { partition: partition.id().clone(), leads: None }
+            RoleChange(partition.id().clone())
         };
         self.in_directory(directory).into_iter().map(retire).collect()
     }
@@ -214,7 +209,7 @@ impl Partitions {
                 .with_partition_index(id.partition);
             match self.stop(&id, epoch, delete) {
                 Ok(()) => {
-                    changes.push(RoleChange { partition: id, leads: None });
+                    changes.push(RoleChange(id));
                     answer
                 }
                 Err(error) => answer.with_error_code(error.code()),

@@ -126,7 +126,12 @@ impl Fetcher {
     }
 
     fn take_changes(&mut self) {
-        for (id, change) in self.inbox.take() {
+        let changes = self.inbox.take();
+        let new = changes.values().filter(|change| matches!(change, Change::Follow(_))).count();
+        if new > 0 {
+            info!(leader = %self.leader, partitions = new, "copying from the leader");
+        }
+        for (id, change) in changes {
             match change {
                 Change::Leave => self.let_go(&id),
                 Change::Follow(epoch) => self.follow(id, epoch),
@@ -158,7 +163,7 @@ impl Fetcher {
             return self.let_go(&id);
         };
         let told = self.replicas.get(&id).map(|former| former.told).unwrap_or_default();
-        info!(
+        debug!(
             partition = %id, leader = %self.leader, %epoch, end = %partition.end_offset(),
             "copying from the leader"
         );
@@ -353,10 +358,14 @@ impl Fetcher {
             replica.follower.delay(clock::now().mono);
             return;
         }
-        replica.follower.fail();
         if let Some(storage) = error.storage() {
             self.shared.partitions.report_failure(id, storage);
+            // Room may be made while the broker runs.
+            if storage.is_out_of_space() {
+                return replica.follower.delay(clock::now().mono);
+            }
         }
+        replica.follower.fail();
         error!(
             partition = %id, leader = %self.leader, %error,
             "copying has ended until the controller gives the replica a role again"

@@ -81,15 +81,15 @@ impl Fetchers {
         if state.closed {
             return;
         }
-        for change in changes {
-            // Not what the change says: another may have come since, and been applied already.
-            let partition = self.shared.partitions.get(&change.partition);
+        for RoleChange(id) in changes {
+            // As it is by now: a later change may have been applied before this one.
+            let partition = self.shared.partitions.get(id);
             match partition.and_then(|partition| partition.followed()) {
                 Some((leader, epoch)) if leader.0 >= 0 => {
-                    let post = (leader, number(&change.partition, state.count));
-                    self.assign(&mut state, change.partition.clone(), post, epoch);
+                    let post = (leader, number(id, state.count));
+                    self.assign(&mut state, id.clone(), post, epoch);
                 }
-                _ => state.withdraw(&change.partition),
+                _ => state.withdraw(id),
             }
         }
         state.end_idle();
