@@ -9,6 +9,7 @@ use storage::error::{AppendError, ReadError, StorageError};
 use crate::cluster::producer_ids::ProducerIdError;
 use crate::config::operations::OperationError;
 use crate::handlers::describe_configs::DescribeError;
+use crate::producer_ids::NoProducerId;
 use crate::reconfiguration::alter::AlterError;
 use crate::telemetry::loggers::LoggerError;
 
@@ -110,6 +111,21 @@ impl WireError for ProducerIdError {
             // Older clients give up at a timeout, but ask again while a coordinator loads.
             ProducerIdError::ZooKeeper(_) => ResponseError::CoordinatorLoadInProgress,
             ProducerIdError::Unreadable(_) | ProducerIdError::Exhausted => ResponseError::UnknownServerError,
+        }
+    }
+}
+
+impl WireError for NoProducerId {
+    fn wire(&self) -> ResponseError {
+        match self {
+            // Older clients give up at a timeout, but ask again while a coordinator loads.
+            NoProducerId::NoAnswer(_) => ResponseError::CoordinatorLoadInProgress,
+            NoProducerId::Refused(
+                error @ (ResponseError::UnknownServerError | ResponseError::CoordinatorLoadInProgress),
+            ) => *error,
+            // A registration that the controller has not seen yet.
+            NoProducerId::Refused(_) => ResponseError::CoordinatorLoadInProgress,
+            NoProducerId::Empty => ResponseError::UnknownServerError,
         }
     }
 }

@@ -12,6 +12,7 @@ mod errors;
 mod failures;
 mod fetching;
 mod handlers;
+mod handover;
 mod house;
 mod housekeeping;
 mod inspection;
@@ -19,7 +20,6 @@ mod machines;
 mod net;
 #[allow(dead_code, reason = "a follower knows its leader before it can fetch from it")]
 mod partition;
-#[allow(dead_code, reason = "fetchers of followers, and requests to the controller, are about to call")]
 mod peers;
 mod producer_ids;
 mod reconfiguration;

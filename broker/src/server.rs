@@ -206,7 +206,10 @@ impl Broker {
         Ok(Broker { house, front, housekeeping, controller, listeners })
     }
 
-    async fn stop(self, _: &BrokerConfig) {
+    async fn stop(self, config: &BrokerConfig) {
+        if let Some(hand_over) = config.between_brokers.hand_over {
+            hand_over.run(self.house.to_controller()).await;
+        }
         self.house.groups.close();
         self.house.transactions.close();
         self.house.fetchers.close();

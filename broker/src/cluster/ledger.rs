@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coordinator::cluster::{Leadership, Operation, Outcome};
-use storage::types::TopicPartition;
+use storage::types::{BrokerId, TopicPartition};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::warn;
@@ -117,12 +117,9 @@ impl Ledger {
             }
             Operation::DropDeletion(topic) => self.delete(paths::deletion(topic)).await,
             Operation::DropPreferredElection => self.delete(paths::PREFERRED_ELECTION.to_owned()).await,
-            Operation::DropLogDirNotices(names) => {
-                for name in names {
-                    self.delete(format!("{}/{name}", paths::LOG_DIR_EVENTS)).await?;
-                }
-                Ok(Outcome::Written(0))
-            }
+            Operation::DropLogDirNotices(names) => self.delete_all(paths::LOG_DIR_EVENTS, names).await,
+            Operation::DropIsrNotices(names) => self.delete_all(paths::ISR_CHANGES, names).await,
+            Operation::DropReassignments(partitions) => self.drop_reassignments(partitions).await,
             Operation::ReadUncleanElection(topic) => self.read_unclean_election(topic).await,
         }
     }
@@ -142,6 +139,37 @@ impl Ledger {
     /// What is not there counts as deleted.
     async fn delete(&self, path: String) -> Result<Outcome, Lost> {
         self.write(Write::Delete { path, version: None }).await
+    }
+
+    async fn delete_all(&self, parent: &str, names: &[String]) -> Result<Outcome, Lost> {
+        for name in names {
+            self.delete(format!("{parent}/{name}")).await?;
+        }
+        Ok(Outcome::Written(0))
+    }
+
+    async fn drop_reassignments(
+        &self,
+        partitions: &[(TopicPartition, Option<Vec<BrokerId>>)],
+    ) -> Result<Outcome, Lost> {
+        let path = paths::REASSIGN_PARTITIONS;
+        if partitions.is_empty() || self.get(path).await?.is_none() {
+            return Ok(Outcome::Written(0));
+        }
+        let (mut list, _) = self.reassignments().await?;
+        let before = list.len();
+        for (partition, target) in partitions {
+            if target.is_none() || list.get(partition) == target.as_ref() {
+                list.remove(partition);
+            }
+        }
+        if list.is_empty() {
+            self.delete(path.to_owned()).await
+        } else if list.len() < before {
+            self.set(path.to_owned(), znodes::encode_reassignment(&list), None).await
+        } else {
+            Ok(Outcome::Written(0))
+        }
     }
 
     async fn create_state(&self, name: &TopicPartition, leadership: &Leadership) -> Result<Outcome, Lost> {

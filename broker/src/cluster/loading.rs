@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use coordinator::cluster::{LiveBroker, Loaded, TopicRecord};
+use coordinator::cluster::{Leadership, LiveBroker, Loaded, TopicRecord};
 use storage::types::{BrokerId, TopicId, TopicPartition};
 
 use super::admin::AdminError;
@@ -21,6 +21,8 @@ pub(super) struct Reading {
     pub(super) loaded: Loaded,
     pub(super) broker_versions: BTreeMap<BrokerId, i32>,
     pub(super) topic_versions: BTreeMap<Arc<str>, i32>,
+    /// czxid of the list that old tools write; `None` where there is none.
+    pub(super) reassignment_list: Option<i64>,
 }
 
 impl Ledger {
@@ -42,6 +44,7 @@ impl Ledger {
             })
             .await?;
         let preferred_elections = self.preferred_elections().await?;
+        let (reassignments, reassignment_list) = self.reassignments().await?;
         let without_id = topics.iter().filter(|(record, _)| record.id.is_none()).count();
         let loaded = Loaded {
             brokers: brokers.iter().map(|(broker, _)| broker.clone()).collect(),
@@ -49,12 +52,14 @@ impl Ledger {
             leaderships: states.into_iter().flatten().collect(),
             deletions: self.names(paths::DELETE_TOPICS).await?.into_iter().collect(),
             preferred_elections,
+            reassignments,
             fresh_ids: fresh_ids(without_id),
         };
         Ok(Reading {
             loaded,
             broker_versions: brokers.into_iter().map(|(broker, version)| (broker.id, version)).collect(),
             topic_versions: topics.into_iter().map(|(record, version)| (record.name, version)).collect(),
+            reassignment_list,
         })
     }
 
@@ -107,6 +112,44 @@ impl Ledger {
                 Ok(BTreeSet::new())
             }
         }
+    }
+
+    /// What an old tool wants reassigned, and the czxid of its list.
+    pub(super) async fn reassignments(
+        &self,
+    ) -> Result<(BTreeMap<TopicPartition, Vec<BrokerId>>, Option<i64>), Lost> {
+        let Some((data, stat)) = self.get(paths::REASSIGN_PARTITIONS).await? else {
+            return Ok((BTreeMap::new(), None));
+        };
+        let list = znodes::reassignment(&data).unwrap_or_else(|error| {
+            tracing::warn!("{error}");
+            Vec::new()
+        });
+        Ok((list.into_iter().collect(), Some(stat.czxid)))
+    }
+
+    /// The states that leaders of an older inter-broker protocol wrote themselves, and their notices.
+    pub(super) async fn isr_notices(
+        &self,
+    ) -> Result<(BTreeMap<TopicPartition, Leadership>, Vec<String>), Lost> {
+        let mut notices = self.children(paths::ISR_CHANGES).await?.unwrap_or_default();
+        notices.sort_unstable();
+        let mut partitions = BTreeSet::new();
+        for notice in &notices {
+            let path = format!("{}/{notice}", paths::ISR_CHANGES);
+            let Some((data, _)) = self.get(&path).await? else { continue };
+            match znodes::partition_list(&path, &data) {
+                Ok(named) => partitions.extend(named),
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        let partitions: Vec<TopicPartition> = partitions.into_iter().collect();
+        let states = self
+            .together(&partitions, |ledger, name| async move {
+                Ok(ledger.state(&name).await?.map(|state| (name, state)))
+            })
+            .await?;
+        Ok((states.into_iter().flatten().collect(), notices))
     }
 
     /// The brokers that tell of failed log directories, and their notices.

@@ -22,6 +22,7 @@ use storage::types::{BrokerId, TopicId, TopicPartition};
 use uuid::Uuid;
 
 const NONE: i16 = 0;
+const STALE_CONTROLLER_EPOCH: i16 = 11;
 const KAFKA_STORAGE_ERROR: i16 = 56;
 
 /// What all requests of a term carry.
@@ -189,6 +190,8 @@ pub(super) fn replicas_answered(
         match code {
             NONE => online.insert(partition),
             KAFKA_STORAGE_ERROR => offline.insert(partition),
+            // It knows already: a new controller tells everybody.
+            STALE_CONTROLLER_EPOCH => false,
             code => {
                 tracing::warn!(%broker, %partition, code, "a replica did not take its role");
                 false

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use storage::types::BrokerId;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 use tracing::info;
 
 use super::controller::{ControllerHandle, ForController};
@@ -26,6 +27,8 @@ pub(crate) enum NoAnswer {
     Nobody,
     #[error("the controller, broker {0}, is not known to be reachable through listener {1}")]
     NoAddress(BrokerId, Arc<str>),
+    #[error("the controller, which is in this process, did not come to it within {0:?}")]
+    Busy(Duration),
     #[error("broker {0} is not the controller")]
     Elsewhere(BrokerId),
     #[error(transparent)]
@@ -94,7 +97,8 @@ impl ToController {
         let cluster = self.metadata.snapshot();
         let controller = cluster.controller().ok_or(NoAnswer::Nobody)?;
         let answer = if controller == self.me {
-            request.clone().answer(version, &self.here).await
+            let answering = request.clone().answer(version, &self.here);
+            timeout(self.timeout, answering).await.map_err(|_| NoAnswer::Busy(self.timeout))?
         } else {
             let address = Address::of(&cluster, controller, &self.listener)
                 .ok_or_else(|| NoAnswer::NoAddress(controller, Arc::clone(&self.listener)))?;

@@ -28,6 +28,8 @@ pub(super) enum Signal {
     Deletions,
     LogDirs,
     PreferredElection,
+    Reassignments,
+    IsrChanges,
     /// `/controller` was written or deleted.
     Controller,
 }
@@ -53,12 +55,14 @@ impl Watches {
             (paths::TOPICS, Signal::Topics),
             (paths::DELETE_TOPICS, Signal::Deletions),
             (paths::LOG_DIR_EVENTS, Signal::LogDirs),
+            (paths::ISR_CHANGES, Signal::IsrChanges),
         ] {
             let zookeeper = Arc::clone(&watches.zookeeper);
             watches.tasks.spawn(watch_children(zookeeper, path, watches.signals.clone(), signal));
         }
         watches.watch_node(paths::CONTROLLER.to_owned(), None, Signal::Controller, true);
         watches.watch_node(paths::PREFERRED_ELECTION.to_owned(), None, Signal::PreferredElection, true);
+        watches.watch_node(paths::REASSIGN_PARTITIONS.to_owned(), None, Signal::Reassignments, true);
         (watches, received)
     }
 

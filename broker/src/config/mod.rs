@@ -31,6 +31,7 @@ use std::time::Duration;
 use storage::types::BrokerId;
 use thiserror::Error;
 
+use crate::handover::HandOver;
 use coordinates::Coordination;
 use findings::{Refusal, Warning};
 use layers::Layers;
@@ -195,6 +196,8 @@ pub(crate) struct BetweenBrokers {
     pub(crate) connection_setup_timeout: Duration,
     /// Default: 30 s.
     pub(crate) controller_socket_timeout: Duration,
+    /// `None`: a stop takes the leaderships along. Default: 3 attempts, 5 s apart.
+    pub(crate) hand_over: Option<HandOver>,
 }
 
 /// Why there is no configuration to start with.
@@ -417,6 +420,10 @@ fn between_brokers(settings: &Settings) -> BetweenBrokers {
         request_timeout: settings.millis("request.timeout.ms"),
         connection_setup_timeout: settings.millis("socket.connection.setup.timeout.ms"),
         controller_socket_timeout: settings.millis("controller.socket.timeout.ms"),
+        hand_over: settings.boolean("controlled.shutdown.enable").then(|| HandOver {
+            attempts: u32::try_from(settings.int("controlled.shutdown.max.retries")).unwrap_or(0),
+            pause: settings.millis("controlled.shutdown.retry.backoff.ms"),
+        }),
     }
 }
 

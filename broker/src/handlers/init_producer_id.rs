@@ -55,7 +55,7 @@ async fn init(house: &House, request: &InitProducerIdRequest) -> Result<Identity
 }
 
 async fn fresh_producer_id(house: &House) -> Result<ProducerId, ResponseError> {
-    let id = house.producer_ids.next(&house.zookeeper, house.me).await;
+    let id = house.producer_ids.next(house.to_controller()).await;
     id.map(ProducerId).map_err(|why| {
         warn!("no producer id for a client, which asks again: {why}");
         why.wire()

@@ -68,11 +68,6 @@ impl Peer {
         }
     }
 
-    /// Hangs up; the next call connects again.
-    pub(crate) fn close(&mut self) {
-        self.connection = None;
-    }
-
     async fn connect(&mut self) -> Result<Connection, PeerError> {
         if let Some(mut connection) = self.connection.take()
             && !connection.is_over()

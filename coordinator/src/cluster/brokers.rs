@@ -66,7 +66,12 @@ impl Controller {
                 deletion.ineligible = false;
             }
         }
-        self.first([Task::Online(replicas), Task::ElectMissing(None), Task::ResumeDeletions]);
+        self.first([
+            Task::Online(replicas),
+            Task::ElectMissing(None),
+            Task::ResumeReassignmentsTo(new),
+            Task::ResumeDeletions,
+        ]);
     }
 
     pub(super) fn brokers_gone(&mut self, brokers: &BTreeSet<BrokerId>) {

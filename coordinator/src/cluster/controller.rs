@@ -12,8 +12,10 @@ use super::batch::Batch;
 use super::election::Elected;
 use super::image::{Deletion, Image, PartitionPhase, ReplicaPhase, Replicas};
 use super::plan::{
-    AlterRefusal, ElectionRefusal, Event, Loaded, Operation, Outcome, Reply, Settings, Step, Ticket,
+    AlterRefusal, ElectionRefusal, Event, Loaded, Operation, Outcome, ReassignRefusal, Reply, Settings, Step,
+    Ticket,
 };
+use super::reassignment::Move;
 use super::types::{Leadership, LiveBroker};
 
 /// How a leader is chosen.
@@ -25,6 +27,8 @@ pub(super) enum Strategy {
     },
     Preferred,
     ControlledShutdown,
+    /// Among the targets of a reassignment.
+    Reassignment,
 }
 
 /// One piece of work. A task may put others in front of the rest of the agenda.
@@ -51,6 +55,20 @@ pub(super) enum Task {
     FailDeletion(Replicas),
     CompleteDeletion(Replicas),
     Do(Operation),
+    Reassign(Move),
+    ContinueReassignment(Move),
+    BumpEpoch(TopicPartition),
+    StartAdded(TopicPartition, Vec<BrokerId>),
+    SettleLeader(Move),
+    RemoveReplicas(TopicPartition, Vec<BrokerId>),
+    ForgetReplicas(Replicas),
+    WriteAssignment(TopicPartition),
+    AnnounceReassigned(TopicPartition),
+    /// Those that are under way, but for these, which just began.
+    ResumeReassignments(BTreeSet<TopicPartition>),
+    /// Those whose targets are on brokers that came back.
+    ResumeReassignmentsTo(BTreeSet<BrokerId>),
+    ReplyReassignments(Ticket, BTreeMap<TopicPartition, Option<ReassignRefusal>>),
     ReplyElection(Ticket, BTreeMap<TopicPartition, Result<BrokerId, ElectionRefusal>>),
     ReplyShutdown(Ticket, BrokerId),
 }
@@ -64,6 +82,8 @@ pub(super) enum Pending {
     Elected(TopicPartition, Elected),
     Left(BrokerId, TopicPartition, Leadership),
     Altered(TopicPartition, Leadership),
+    Reassigned(Move),
+    Bumped(TopicPartition, Leadership),
     UncleanElection(Arc<str>),
     TopicId(Arc<str>, TopicId),
     Deleted(Arc<str>),
@@ -192,6 +212,24 @@ impl Controller {
             Task::FailDeletion(replicas) => self.fail_deletion(replicas),
             Task::CompleteDeletion(replicas) => self.complete_deletion(replicas),
             Task::Do(operation) => self.execute(vec![(operation, Pending::Plain)], Then::NextTask),
+            Task::Reassign(one) => self.reassign(one),
+            Task::ContinueReassignment(one) => self.continue_reassignment(one),
+            Task::BumpEpoch(partition) => self.bump_epoch(partition),
+            Task::StartAdded(partition, added) => self.start_added(&partition, &added),
+            Task::SettleLeader(one) => self.settle_leader(one),
+            Task::RemoveReplicas(partition, removed) => self.remove_replicas(&partition, &removed),
+            Task::ForgetReplicas(replicas) => self.forget_replicas(&replicas),
+            Task::WriteAssignment(partition) => self.write_assignment(&partition),
+            Task::AnnounceReassigned(partition) => self.announce_reassigned(&partition),
+            Task::ResumeReassignments(begun) => {
+                self.resume_reassignments(|name, _| !begun.contains(name));
+            }
+            Task::ResumeReassignmentsTo(brokers) => {
+                self.resume_reassignments(|_, assignment| {
+                    assignment.target().any(|id| brokers.contains(&id))
+                });
+            }
+            Task::ReplyReassignments(ticket, results) => self.reply_reassignments(ticket, results),
             Task::ReplyElection(ticket, known) => self.reply_election(ticket, known),
             Task::ReplyShutdown(ticket, broker) => self.reply_shutdown(ticket, broker),
         }
@@ -219,6 +257,9 @@ impl Controller {
             }
             Event::ElectLeaders { ticket, kind, partitions } => self.elect_leaders(ticket, kind, partitions),
             Event::PreferredElectionRequested(partitions) => self.elect_requested(partitions),
+            Event::AlterReassignments { ticket, wanted } => self.alter_reassignments(ticket, wanted),
+            Event::ReassignmentsRequested(wanted) => self.reassign_requested(wanted),
+            Event::IsrChanged { states, notices } => self.isr_changed(states, notices),
             Event::BalanceLeaders => self.balance_leaders(),
             Event::UncleanElectionEnabled(topic) => self.first([Task::ElectMissing(topic)]),
             Event::LogDirsFailed { brokers, notices } => {
@@ -270,6 +311,8 @@ impl Controller {
             Pending::Altered(partition, leadership) => {
                 self.settle_alteration(partition, leadership, outcome, then);
             }
+            Pending::Reassigned(one) => self.settle_reassignment(one, outcome),
+            Pending::Bumped(partition, next) => self.settle_bump(partition, next, outcome),
             Pending::UncleanElection(topic) => {
                 let allowed = match outcome {
                     Outcome::UncleanElection(said) => said.unwrap_or(self.settings.unclean_election),
@@ -330,7 +373,12 @@ impl Controller {
         self.batch.announce(&self.image, self.image.brokers.keys().copied(), []);
         self.flush();
         tasks.extend([Task::Online(online), Task::Offline(offline), Task::InitialPhases]);
-        tasks.extend([Task::ElectMissing(None), Task::ResumeDeletions]);
+        tasks.push(Task::ElectMissing(None));
+        let requested: BTreeSet<TopicPartition> = loaded.reassignments.keys().cloned().collect();
+        if !requested.is_empty() {
+            tasks.push(Task::Event(Event::ReassignmentsRequested(loaded.reassignments)));
+        }
+        tasks.extend([Task::ResumeReassignments(requested), Task::ResumeDeletions]);
         if !loaded.preferred_elections.is_empty() {
             let requested = Event::PreferredElectionRequested(loaded.preferred_elections);
             tasks.push(Task::Event(requested));

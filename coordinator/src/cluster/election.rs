@@ -52,6 +52,13 @@ impl Candidates<'_> {
         Some(self.elected(leader, isr, self.current.recovery, &self.assignment.replicas))
     }
 
+    /// To the first target of a reassignment that is live and in sync.
+    pub(super) fn reassignment(&self) -> Option<Elected> {
+        let targets: Vec<BrokerId> = self.assignment.target().collect();
+        let leader = targets.iter().copied().find(|replica| self.is_live_in_sync(replica))?;
+        Some(self.elected(leader, self.current.isr.clone(), self.current.recovery, &targets))
+    }
+
     /// Away from the brokers that are `leaving`, which also leave the in-sync set.
     pub(super) fn controlled_shutdown(&self, leaving: &[BrokerId]) -> Option<Elected> {
         let stays = |replica: &BrokerId| !leaving.contains(replica);

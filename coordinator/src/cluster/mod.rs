@@ -11,6 +11,7 @@ mod deletion;
 mod election;
 mod image;
 mod plan;
+mod reassignment;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,7 @@ pub use controller::Controller;
 pub use image::{Deletion, Image, Partition, PartitionPhase, ReplicaPhase, Topic};
 pub use plan::{
     AlterRefusal, ElectionKind, ElectionRefusal, Event, IsrChange, Loaded, MetadataNews, Operation, Outcome,
-    PartitionNews, ReplicaOrder, Reply, Request, RequestBody, Settings, ShutdownRefusal, Step, StopOrder,
-    Ticket,
+    PartitionNews, ReassignRefusal, ReplicaOrder, Reply, Request, RequestBody, Settings, ShutdownRefusal,
+    Step, StopOrder, Ticket,
 };
 pub use types::{Assignment, Endpoint, Leadership, LiveBroker, Recovery, SecurityProtocol, TopicRecord};

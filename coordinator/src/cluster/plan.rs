@@ -40,6 +40,8 @@ pub struct Loaded {
     pub deletions: BTreeSet<Arc<str>>,
     /// Partitions in `/admin/preferred_replica_election`.
     pub preferred_elections: BTreeSet<TopicPartition>,
+    /// Partitions in `/admin/reassign_partitions`, and where they shall go.
+    pub reassignments: BTreeMap<TopicPartition, Vec<BrokerId>>,
     /// Random ids for topics that have none; the plan takes as many as it needs.
     pub fresh_ids: Vec<TopicId>,
 }
@@ -88,6 +90,12 @@ pub enum Event {
     ElectLeaders { ticket: Ticket, kind: ElectionKind, partitions: Option<BTreeSet<TopicPartition>> },
     /// An old tool wrote the partitions into ZooKeeper.
     PreferredElectionRequested(BTreeSet<TopicPartition>),
+    /// An operator wants partitions on other replicas; `None` takes such a wish back.
+    AlterReassignments { ticket: Ticket, wanted: BTreeMap<TopicPartition, Option<Vec<BrokerId>>> },
+    /// An old tool wrote the partitions and their replicas into ZooKeeper.
+    ReassignmentsRequested(BTreeMap<TopicPartition, Vec<BrokerId>>),
+    /// Leaders of an older inter-broker protocol wrote in-sync sets, and told of it by these notices.
+    IsrChanged { states: BTreeMap<TopicPartition, Leadership>, notices: Vec<String> },
     /// Time to look whether leaders sit where they should.
     BalanceLeaders,
     /// Elections out of sync became allowed: for one topic, or by default.
@@ -115,6 +123,10 @@ pub enum Operation {
     DropDeletion(Arc<str>),
     DropPreferredElection,
     DropLogDirNotices(Vec<String>),
+    DropIsrNotices(Vec<String>),
+    /// Out of the list that old tools write; with replicas, only where they are the ones asked for. The list goes with
+    /// its last entry.
+    DropReassignments(Vec<(TopicPartition, Option<Vec<BrokerId>>)>),
     /// Whether the topic's own config allows unclean elections. Answered by `UncleanElection`.
     ReadUncleanElection(Arc<str>),
 }
@@ -220,6 +232,15 @@ pub enum ElectionRefusal {
     Failed(String),
 }
 
+/// Why a partition is not reassigned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReassignRefusal {
+    /// In Kafka's words.
+    InvalidReplicas(String),
+    NotInProgress,
+    UnknownPartition,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     AlterPartition(BTreeMap<TopicPartition, Result<Leadership, AlterRefusal>>),
@@ -228,6 +249,8 @@ pub enum Reply {
     /// Partitions the broker still leads.
     ControlledShutdown(Result<BTreeSet<TopicPartition>, ShutdownRefusal>),
     ElectLeaders(BTreeMap<TopicPartition, Result<BrokerId, ElectionRefusal>>),
+    /// `None`: under way, or done.
+    Reassignments(BTreeMap<TopicPartition, Option<ReassignRefusal>>),
 }
 
 /// What to do now. With operations in it, the plan waits for their outcomes before it says more.

@@ -121,7 +121,11 @@ impl Controller {
     ) {
         self.batch.announce(&self.image, self.image.brokers.keys().copied(), results.keys());
         self.flush();
+        let agreed =
+            results.iter().filter(|(_, result)| result.is_ok()).map(|(partition, _)| partition.clone());
+        let agreed = agreed.collect();
         self.reply(ticket, Reply::AlterPartition(results));
+        self.complete_reassignments(&agreed);
     }
 }
 

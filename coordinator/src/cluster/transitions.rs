@@ -123,6 +123,7 @@ impl Controller {
                 candidates.offline(unclean || topic_allows(), self.settings.leader_recovery)
             }
             Strategy::Preferred => candidates.preferred(),
+            Strategy::Reassignment => candidates.reassignment(),
             Strategy::ControlledShutdown => {
                 let leaving: Vec<BrokerId> = self.image.shutting_down.iter().copied().collect();
                 candidates.controlled_shutdown(&leaving)

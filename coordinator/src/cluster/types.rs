@@ -92,6 +92,42 @@ impl Assignment {
         !self.adding.is_empty() || !self.removing.is_empty()
     }
 
+    /// The replicas before the reassignment began.
+    pub fn origin(&self) -> impl Iterator<Item = BrokerId> {
+        self.replicas.iter().copied().filter(|replica| !self.adding.contains(replica))
+    }
+
+    /// The same partition on its way to `target`: the targets first, then what of the original ones is to go.
+    #[must_use]
+    pub fn reassigned_to(&self, target: &[BrokerId]) -> Assignment {
+        let origin: Vec<BrokerId> = self.origin().collect();
+        let mut replicas: Vec<BrokerId> = Vec::with_capacity(target.len() + origin.len());
+        for id in target.iter().chain(&origin) {
+            if !replicas.contains(id) {
+                replicas.push(*id);
+            }
+        }
+        let adding = replicas.iter().copied().filter(|id| !origin.contains(id)).collect();
+        let removing = replicas.iter().copied().filter(|id| !target.contains(id)).collect();
+        Assignment { replicas, adding, removing }
+    }
+
+    pub(super) fn replicas_outside<'a>(
+        &'a self,
+        others: &'a [BrokerId],
+    ) -> impl Iterator<Item = BrokerId> + 'a {
+        self.replicas.iter().copied().filter(|id| !others.contains(id))
+    }
+
+    pub(super) fn without(&self, replica: BrokerId) -> Assignment {
+        let others = |ids: &[BrokerId]| ids.iter().copied().filter(|id| *id != replica).collect();
+        Assignment {
+            replicas: others(&self.replicas),
+            adding: others(&self.adding),
+            removing: others(&self.removing),
+        }
+    }
+
     /// The replicas when the reassignment is through.
     pub fn target(&self) -> impl Iterator<Item = BrokerId> {
         self.replicas.iter().copied().filter(|replica| !self.removing.contains(replica))

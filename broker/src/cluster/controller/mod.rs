@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use coordinator::cluster::{ElectionKind, Event, IsrChange, Reply, Settings};
+use coordinator::cluster::{Assignment, ElectionKind, Event, IsrChange, Reply, Settings};
 use kafka_protocol::messages::{
     LeaderAndIsrRequest, LeaderAndIsrResponse, StopReplicaRequest, StopReplicaResponse,
     UpdateMetadataRequest, UpdateMetadataResponse,
@@ -33,6 +33,8 @@ pub(crate) use desk::ForController;
 pub(crate) use links::LinkSettings;
 use term::Term;
 
+/// NOT_CONTROLLER in Kafka's words.
+pub(crate) const NOT_CONTROLLER: &str = "This is not the correct controller for this cluster.";
 /// Questions that wait for the controller. Those who ask wait for room.
 const QUESTIONS_MAX: usize = 1024;
 /// Pause before ZooKeeper is asked again after a failure.
@@ -73,9 +75,23 @@ pub(crate) trait ReplicaSide: Send + Sync + 'static {
 /// What handlers ask the controller.
 #[derive(Clone, Debug)]
 pub(crate) enum Question {
-    AlterPartition { broker: BrokerId, broker_epoch: i64, changes: Vec<IsrChange> },
-    ControlledShutdown { broker: BrokerId, broker_epoch: i64 },
-    ElectLeaders { kind: ElectionKind, partitions: Option<BTreeSet<TopicPartition>> },
+    AlterPartition {
+        broker: BrokerId,
+        broker_epoch: i64,
+        changes: Vec<IsrChange>,
+    },
+    ControlledShutdown {
+        broker: BrokerId,
+        broker_epoch: i64,
+    },
+    ElectLeaders {
+        kind: ElectionKind,
+        partitions: Option<BTreeSet<TopicPartition>>,
+    },
+    /// `None` takes an earlier wish back.
+    AlterReassignments {
+        wanted: BTreeMap<TopicPartition, Option<Vec<BrokerId>>>,
+    },
 }
 
 /// This broker is not the controller (any more): ask the one that is.
@@ -96,6 +112,15 @@ pub(crate) enum ProducerIdRefusal {
     Failed(#[from] ProducerIdError),
 }
 
+/// Why finalised features stay.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FeaturesKept {
+    #[error(transparent)]
+    NotController(#[from] NotController),
+    #[error("{0}")]
+    Failed(String),
+}
+
 enum Command {
     Ask(Question, oneshot::Sender<Reply>),
     ProducerIds {
@@ -103,6 +128,8 @@ enum Command {
         broker_epoch: i64,
         answer: oneshot::Sender<Result<ProducerIdBlock, ProducerIdRefusal>>,
     },
+    DropFeatures(BTreeSet<String>, oneshot::Sender<Result<(), FeaturesKept>>),
+    Reassignments(Option<BTreeSet<TopicPartition>>, oneshot::Sender<BTreeMap<TopicPartition, Assignment>>),
     TopicNames(BTreeSet<TopicId>, oneshot::Sender<BTreeMap<TopicId, Arc<str>>>),
     Tell(Event),
 }
@@ -140,6 +167,24 @@ impl ControllerHandle {
     ) -> Result<BTreeMap<TopicId, Arc<str>>, NotController> {
         let (answer, answered) = oneshot::channel();
         self.commands.send(Command::TopicNames(ids, answer)).await.map_err(|_| NotController)?;
+        answered.await.map_err(|_| NotController)
+    }
+
+    /// Takes finalised features out of `/feature`.
+    pub(crate) async fn drop_features(&self, names: BTreeSet<String>) -> Result<(), FeaturesKept> {
+        let (answer, answered) = oneshot::channel();
+        let lost = |_| FeaturesKept::NotController(NotController);
+        self.commands.send(Command::DropFeatures(names, answer)).await.map_err(|_| NotController)?;
+        answered.await.map_err(lost)?
+    }
+
+    /// What is being reassigned: all of it, or of these.
+    pub(crate) async fn reassignments(
+        &self,
+        partitions: Option<BTreeSet<TopicPartition>>,
+    ) -> Result<BTreeMap<TopicPartition, Assignment>, NotController> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::Reassignments(partitions, answer)).await.map_err(|_| NotController)?;
         answered.await.map_err(|_| NotController)
     }
 

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use zookeeper_client as zk;
 
 use super::links::{Answer, Links};
-use super::{Command, ControllerSettings, ProducerIdRefusal, Question, ReplicaSide};
+use super::{Command, ControllerSettings, FeaturesKept, ProducerIdRefusal, Question, ReplicaSide};
 use crate::cluster::client::Lifetime;
 use crate::cluster::ledger::{Ledger, Lost};
 use crate::cluster::loading::fresh_ids;
@@ -34,6 +34,8 @@ pub(super) struct Term {
     asking: BTreeMap<Ticket, oneshot::Sender<Reply>>,
     next_ticket: u64,
     balance_interval: Option<Duration>,
+    /// czxid of the list of reassignments that was taken up last.
+    reassignment_list: Option<i64>,
 }
 
 impl Term {
@@ -64,6 +66,7 @@ impl Term {
             asking: BTreeMap::new(),
             next_ticket: 0,
             balance_interval: settings.balance_interval,
+            reassignment_list: reading.reassignment_list,
         };
         term.obey(step).await?;
         term.watches.follow_topics(term.plan.image().topics().keys(), &reading.topic_versions);
@@ -190,6 +193,19 @@ impl Term {
                     self.tell(Event::PreferredElectionRequested(wanted)).await?;
                 }
             }
+            Signal::IsrChanges => {
+                let (states, notices) = self.ledger.isr_notices().await?;
+                if !notices.is_empty() {
+                    self.tell(Event::IsrChanged { states, notices }).await?;
+                }
+            }
+            Signal::Reassignments => {
+                let (list, made) = self.ledger.reassignments().await?;
+                // Only a new list is news: this controller shortens it itself as partitions are through.
+                if std::mem::replace(&mut self.reassignment_list, made) != made && made.is_some() {
+                    self.tell(Event::ReassignmentsRequested(list)).await?;
+                }
+            }
             Signal::Controller => {
                 let holder = self.ledger.get(paths::CONTROLLER).await?;
                 let own = self.ledger.zookeeper.session_id();
@@ -239,6 +255,14 @@ impl Term {
                 let _ = answer.send(self.allocate(broker, broker_epoch).await);
                 Ok(())
             }
+            Command::DropFeatures(names, answer) => {
+                let _ = answer.send(self.drop_features(&names).await?);
+                Ok(())
+            }
+            Command::Reassignments(partitions, answer) => {
+                let _ = answer.send(self.plan.image().reassignments(partitions.as_ref()));
+                Ok(())
+            }
             Command::TopicNames(ids, answer) => {
                 let image = self.plan.image();
                 let known = ids.into_iter().filter_map(|id| Some((id, Arc::clone(image.topic_name(id)?))));
@@ -256,6 +280,7 @@ impl Term {
                     Question::ControlledShutdown { broker, broker_epoch } => {
                         Event::ControlledShutdown { ticket, broker, broker_epoch }
                     }
+                    Question::AlterReassignments { wanted } => Event::AlterReassignments { ticket, wanted },
                     Question::ElectLeaders { kind, partitions } => {
                         Event::ElectLeaders { ticket, kind, partitions }
                     }
@@ -263,6 +288,14 @@ impl Term {
                 .await
             }
         }
+    }
+
+    async fn drop_features(&self, names: &BTreeSet<String>) -> Result<Result<(), FeaturesKept>, Lost> {
+        let Some((data, stat)) = self.ledger.get(paths::FEATURE).await? else { return Ok(Ok(())) };
+        let mut info = FeatureInfo::decode(&data)?;
+        info.features.retain(|(name, _)| !names.contains(name));
+        let written = self.ledger.zookeeper.set(paths::FEATURE, &info.encode(), Some(stat.version)).await;
+        Ok(written.map(drop).map_err(|error| FeaturesKept::Failed(format!("{}: {error}", paths::FEATURE))))
     }
 
     async fn allocate(

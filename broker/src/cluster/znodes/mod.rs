@@ -23,8 +23,8 @@ pub(crate) use cluster::{
 pub(crate) use config::{ConfigChange, config, config_change, encode_config, encode_config_change};
 #[allow(unused_imports, reason = "the rooms that use them land next")]
 pub(crate) use topic::{
-    encode_log_dir_event, encode_state, encode_topic, log_dir_event, partition_list, reassignment, state,
-    topic,
+    encode_log_dir_event, encode_reassignment, encode_state, encode_topic, log_dir_event, partition_list,
+    reassignment, state, topic,
 };
 
 /// Data of a znode that cannot be taken for what its path says it is.

@@ -10,7 +10,6 @@ pub(crate) const CONTROLLER: &str = "/controller";
 pub(crate) const CONTROLLER_EPOCH: &str = "/controller_epoch";
 pub(crate) const FEATURE: &str = "/feature";
 pub(crate) const DELETE_TOPICS: &str = "/admin/delete_topics";
-#[allow(dead_code, reason = "reassignment waits for replication between brokers")]
 pub(crate) const REASSIGN_PARTITIONS: &str = "/admin/reassign_partitions";
 pub(crate) const PREFERRED_ELECTION: &str = "/admin/preferred_replica_election";
 pub(crate) const CONFIG_CHANGES: &str = "/config/changes";

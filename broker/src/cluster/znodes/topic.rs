@@ -116,7 +116,6 @@ pub(crate) fn partition_list(path: &str, data: &[u8]) -> Result<Vec<TopicPartiti
 }
 
 /// `/admin/reassign_partitions`, as tools below 3.0 write it.
-#[allow(dead_code, reason = "reassignment waits for replication between brokers")]
 pub(crate) fn reassignment(data: &[u8]) -> Result<Vec<(TopicPartition, Vec<BrokerId>)>, Unreadable> {
     let node = Node::parse(paths::REASSIGN_PARTITIONS, data)?;
     node.version(1..=1)?;
@@ -133,6 +132,17 @@ pub(crate) fn reassignment(data: &[u8]) -> Result<Vec<(TopicPartition, Vec<Broke
 /// What a broker writes when a log directory failed (`LogDirEventNotificationSequenceZNode`).
 pub(crate) fn encode_log_dir_event(broker: BrokerId) -> Vec<u8> {
     format!(r#"{{"version":1,"broker":{broker},"event":1}}"#).into_bytes()
+}
+
+/// What is left of such a list, as Apache's controller writes it.
+pub(crate) fn encode_reassignment(list: &BTreeMap<TopicPartition, Vec<BrokerId>>) -> Vec<u8> {
+    let partitions: Vec<Value> = list
+        .iter()
+        .map(|(name, replicas)| {
+            json!({"topic": &*name.topic, "partition": name.partition, "replicas": id_list(replicas)})
+        })
+        .collect();
+    text(&json!({"version": 1, "partitions": partitions}))
 }
 
 /// The broker that tells of a failed log directory.

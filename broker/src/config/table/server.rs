@@ -1,6 +1,6 @@
 //! The broker as a whole: identity, topics, codecs, metrics, quotas.
 
-use super::reasons::{CLASS, JMX, KRAFT, METRICS, MOVES, QUOTAS, REPLICATION, THREADS, UNSTABLE};
+use super::reasons::{CLASS, JMX, KRAFT, METRICS, MOVES, QUOTAS, THREADS, UNSTABLE};
 use crate::config::key::{Key, keys};
 
 #[rustfmt::skip]
@@ -47,11 +47,11 @@ pub(super) const KEYS: &[Key] = keys! {
         "Java class that may veto the creation of topics.";
     "alter.config.policy.class.name": Class = None, Any, Low, ReadOnly => OnlyDefault(CLASS),
         "Java class that may veto changes of configs.";
-    "controlled.shutdown.enable": Boolean = Some("true"), Any, Medium, ReadOnly => NoEffect(REPLICATION),
+    "controlled.shutdown.enable": Boolean = Some("true"), Any, Medium, ReadOnly => Honoured,
         "Whether leadership is handed over before the broker stops.";
-    "controlled.shutdown.max.retries": Int = Some("3"), Any, Medium, ReadOnly => NoEffect(REPLICATION),
+    "controlled.shutdown.max.retries": Int = Some("3"), Any, Medium, ReadOnly => Honoured,
         "How often a controlled shutdown is tried.";
-    "controlled.shutdown.retry.backoff.ms": Long = Some("5000"), Any, Medium, ReadOnly => NoEffect(REPLICATION),
+    "controlled.shutdown.retry.backoff.ms": Long = Some("5000"), Any, Medium, ReadOnly => Honoured,
         "Pause between those tries, in ms.";
     "fetch.max.bytes": Int = Some("57671680"), AtLeast(1024.0), Medium, ReadOnly => Honoured,
         "Most bytes of records in one fetch answer. Bounds memory for each request.";

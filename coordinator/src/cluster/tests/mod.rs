@@ -1,6 +1,7 @@
 //! The plan against a small model of ZooKeeper: states with versions, topics, wishes to delete.
 
 mod happenings;
+mod reassignments;
 mod sentences;
 
 use std::collections::{BTreeMap, BTreeSet};
