@@ -15,9 +15,8 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use support::ensemble::Server;
 use support::ports::free_port;
-use support::process::Process;
-use support::seat::start_zookeeper;
 use support::stock;
 use support::znodes::{Body, Cursor, Reply, ZnodeClient};
 use tempfile::TempDir;
@@ -35,7 +34,7 @@ struct Pair {
     ours: EmbeddedServer,
     addresses: [SocketAddr; 2],
     runtime: tokio::runtime::Runtime,
-    _theirs: Process,
+    _theirs: Server,
     _folder: TempDir,
 }
 
@@ -43,7 +42,8 @@ impl Pair {
     fn start() -> Pair {
         let folder = TempDir::new().expect("a temporary folder");
         let port = free_port();
-        let theirs = start_zookeeper(&folder.path().join("theirs"), port);
+        let lines = "tickTime=1000\nmaxSessionTimeout=20000\n";
+        let theirs = Server::standalone(&folder.path().join("theirs"), port, lines, "");
         let mut settings = Settings::new(0, folder.path().join("ours"));
         // Two and twenty ticks of the one second that the real server is started with.
         settings.session_timeout_min = Duration::from_secs(2);

@@ -17,11 +17,14 @@ Examples:
       Start as kafka-server-start.sh does, with two keys replaced.
   broker check -c config/server.properties
       Say what the file would do and which keys would be refused, and start nothing.
+  broker cluster status --bootstrap-server localhost:9092
+      Tell brokers, controller, offline and under-replicated partitions of a running cluster.
   broker -c config/server.properties --log-format json --log-level info,broker::net=debug
 
 Exit codes:
-  0  stopped cleanly (SIGTERM, SIGINT); `check`: the file is fine
-  1  could not start, or stopped on an error; `check`: the file would be refused
+  0  stopped cleanly (SIGTERM, SIGINT); `check`: the file is fine; `cluster status`: nothing is offline
+  1  could not start, or stopped on an error; `check`: the file would be refused; `cluster status`: something is
+     offline
   2  wrong use of the command line";
 
 /// An Apache Kafka 3.9 broker for ZooKeeper-based clusters, and for one machine on its own.
@@ -51,6 +54,11 @@ pub(crate) enum Command {
     Check {
         #[command(flatten)]
         source: Source,
+    },
+    /// Ask a cluster how it is
+    Cluster {
+        #[command(subcommand)]
+        command: ClusterCommand,
     },
     /// List every key with type, default, valid values and what this broker does with it (tab-separated)
     Keys {
@@ -99,6 +107,42 @@ Examples:
   broker log inspect /data/kafka/orders-3/00000000000000000000.log
       The batches of a segment; with --records the records in them.
   broker log inspect --json --records /data/kafka/__consumer_offsets-12 | jq .key.group";
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Brokers, controller, partitions that are offline or under-replicated, and how far followers are behind
+    #[command(
+        after_help = "Works with Apache's brokers too. Brokers that take only TLS or SASL cannot be asked yet.\n\nExit \
+                      codes:\n  0  every broker and partition is online\n  1  something is offline, or nobody answers"
+    )]
+    Status(StatusArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArguments {
+    #[command(flatten)]
+    pub(crate) bootstrap: Bootstrap,
+    /// For programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How long each broker, and ZooKeeper, may take to answer
+    #[arg(long, value_name = "MS", default_value_t = 5000)]
+    pub(crate) timeout_ms: u64,
+}
+
+/// Where the first broker is found; localhost:9092 where nothing is said.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct Bootstrap {
+    /// Brokers to ask, host:port separated by commas; one that answers is enough
+    #[arg(long, value_name = "LIST")]
+    pub(crate) bootstrap_server: Option<String>,
+    /// The server.properties of a broker: its ZooKeeper tells the brokers
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The ZooKeeper that tells the brokers, as in zookeeper.connect
+    #[arg(long, value_name = "CONNECT")]
+    pub(crate) zookeeper: Option<String>,
+}
 
 /// The configuration and what replaces parts of it.
 #[derive(Debug, Args)]

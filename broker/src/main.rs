@@ -24,7 +24,9 @@ mod peers;
 mod producer_ids;
 mod reconfiguration;
 mod replication;
+mod security;
 mod server;
+mod status;
 mod telemetry;
 mod transactions;
 mod zookeeper;
@@ -35,7 +37,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
-use args::{Arguments, Command, LogCommand, Source};
+use args::{Arguments, ClusterCommand, Command, LogCommand, Source};
 use config::layers::Layers;
 use config::{BrokerConfig, ConfigError, read_properties};
 
@@ -48,6 +50,9 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match &arguments.command {
         Some(Command::Check { source }) => return check_only(source),
+        Some(Command::Cluster { command: ClusterCommand::Status(arguments) }) => {
+            return status::run(arguments);
+        }
         Some(Command::Keys { topics }) => return print(&config::listing::keys(*topics)),
         Some(Command::Log { command }) => return look(command),
         None => {}

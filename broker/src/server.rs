@@ -15,12 +15,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::clock;
-use crate::cluster::client::{ConnectError, ZooKeeper};
+use crate::cluster::client::{ConnectError, Terms, ZooKeeper};
 use crate::cluster::config_changes::{self, Bookmark};
 use crate::cluster::controller::{self, ControllerHandle, ControllerSettings, LinkSettings};
 use crate::cluster::entities::{self, ConfigsError};
 use crate::cluster::identity::{self, IdentityError};
 use crate::cluster::registration::{self, FormerSessions, RegistrationError};
+use crate::cluster::security::{Security, SecurityError};
 use crate::cluster::to_controller::ControllerChannel;
 use crate::cluster::znodes::BrokerInfo;
 use crate::config::BrokerConfig;
@@ -37,6 +38,7 @@ use crate::partition::surroundings::Surroundings;
 use crate::peers::PeerSettings;
 use crate::reconfiguration::{self, LiveConfig};
 use crate::replication;
+use crate::security::java_options::JavaOptions;
 use crate::transactions;
 use crate::zookeeper::{EmbeddedServer, Settings as EmbeddedSettings, StartError};
 
@@ -55,6 +57,8 @@ pub(crate) enum ServerError {
     Embedded(#[from] StartError),
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     #[error(transparent)]
     Registration(#[from] RegistrationError),
     #[error("ZooKeeper: {0}")]
@@ -121,12 +125,13 @@ impl Coordinates {
                 (ConnectString { servers, chroot: None }, Some(server))
             }
         };
-        let zookeeper = ZooKeeper::connect(
-            &connect,
-            config.zookeeper_session_timeout,
-            config.zookeeper_connection_timeout,
-        )
-        .await?;
+        let terms = Terms {
+            session_timeout: config.zookeeper_session_timeout,
+            connection_timeout: config.zookeeper_connection_timeout,
+            in_flight_max: config.zookeeper_in_flight_max,
+            security: Security::new(&config.zookeeper_keys, &JavaOptions::from_environment(), &connect)?,
+        };
+        let zookeeper = ZooKeeper::connect(&connect, terms).await?;
         Ok(Coordinates { zookeeper, embedded })
     }
 

@@ -7,14 +7,20 @@
 // Each test file uses its own part of this room.
 #![allow(dead_code)]
 
+pub(crate) mod cluster;
+pub(crate) mod ensemble;
+pub(crate) mod history;
 pub(crate) mod mounts;
 pub(crate) mod ports;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod records;
+pub(crate) mod requests;
 pub(crate) mod seat;
 pub(crate) mod stock;
 pub(crate) mod talk;
 pub(crate) mod wire;
+pub(crate) mod workload;
 pub(crate) mod znodes;
 
 /// Waits until `holds`; fails when that takes too long.

@@ -150,3 +150,54 @@ pub(crate) fn put_varint(to: &mut Vec<u8>, value: i64) {
     }
     to.push(rest as u8);
 }
+
+/// The records in uncompressed batches of magic 2, as offset and value; a batch that is cut off at the end is left out.
+///
+/// Panics where the bytes are none, or their checksum is wrong.
+pub(crate) fn read_records(mut bytes: &[u8]) -> Vec<(i64, Vec<u8>)> {
+    const PREFIX: usize = 12;
+    const HEADER: usize = 61;
+    let mut found = Vec::new();
+    while bytes.len() >= PREFIX {
+        let base_offset = i64::from_be_bytes(bytes[..8].try_into().expect("8 bytes"));
+        let length = i32::from_be_bytes(bytes[8..PREFIX].try_into().expect("4 bytes"));
+        let end = PREFIX + usize::try_from(length).expect("a length");
+        let Some(batch) = bytes.get(..end) else { break };
+        let crc = u32::from_be_bytes(batch[17..21].try_into().expect("4 bytes"));
+        assert_eq!(crc, crc32c::crc32c(&batch[21..]), "the checksum of the batch at {base_offset}");
+        let mut records = &batch[HEADER..];
+        while !records.is_empty() {
+            let length = usize::try_from(varint(&mut records)).expect("a length");
+            let (mut record, rest) = records.split_at(length);
+            records = rest;
+            record = &record[1..]; // attributes
+            varint(&mut record); // timestamp
+            let offset = base_offset + varint(&mut record);
+            field(&mut record);
+            found.push((offset, field(&mut record)));
+        }
+        bytes = &bytes[end..];
+    }
+    found
+}
+
+fn field(bytes: &mut &[u8]) -> Vec<u8> {
+    let Ok(length) = usize::try_from(varint(bytes)) else { return Vec::new() };
+    let (field, rest) = bytes.split_at(length);
+    *bytes = rest;
+    field.to_vec()
+}
+
+/// A number in zigzag encoding, seven bits a byte.
+fn varint(bytes: &mut &[u8]) -> i64 {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first().expect("a number");
+        *bytes = rest;
+        value |= u64::from(byte & 0x7F) << shift;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
+}

@@ -1,7 +1,7 @@
-//! A broker in its seat on this machine: ours, or Apache Kafka 3.9.1 beside a real ZooKeeper.
+//! A broker in its seat on this machine: ours, or Apache Kafka 3.9.1 beside a real ZooKeeper; alone, or as a member
+//! of a cluster.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use kafka_protocol::messages::MetadataRequest;
 use tempfile::TempDir;
 
+use super::ensemble::{Server, exists};
 use super::ports::free_port;
 use super::process::{Ended, PATIENCE, Process};
 use super::stock;
 use super::wire::Connection;
+use super::znodes::ZnodeClient;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -44,15 +46,28 @@ const COMMON: &[(&str, &str)] = &[
     ("log.cleaner.dedupe.buffer.size", "8388608"),
 ];
 
+/// Who coordinates a broker.
+enum Coordination {
+    /// Our broker itself, on `zookeeper_port`.
+    Embedded,
+    /// A server of its own, on `zookeeper_port`.
+    Own(#[allow(dead_code, reason = "held, so that it runs")] Server),
+    /// An ensemble that others share: what stands as `zookeeper.connect`.
+    Shared(String),
+}
+
 /// One broker and what coordinates it. Everything ends with this value.
 pub(crate) struct Broker {
     pub(crate) kind: Kind,
+    pub(crate) id: i32,
     pub(crate) port: u16,
+    /// 0 where the broker shares an ensemble.
     pub(crate) zookeeper_port: u16,
     folder: TempDir,
     process: Option<Process>,
+    variables: Vec<(String, String)>,
     // After `process`: dropped, and so killed, last.
-    zookeeper: Option<Process>,
+    coordination: Coordination,
 }
 
 impl Broker {
@@ -63,26 +78,57 @@ impl Broker {
     /// Starts with `settings` on top of what all tests share, and waits for the first Metadata answer.
     #[track_caller]
     pub(crate) fn start_with(kind: Kind, settings: &[(&str, &str)]) -> Broker {
-        let folder = tempfile::Builder::new().prefix("odradek-test-").tempdir().expect("a temporary folder");
-        let (port, zookeeper_port) = (free_port(), free_port());
-        let mut broker = Broker { kind, port, zookeeper_port, folder, process: None, zookeeper: None };
-        broker.write_properties(settings);
+        let zookeeper_port = free_port();
+        let mut broker = Broker::placed(kind, 0, Coordination::Embedded);
+        broker.zookeeper_port = zookeeper_port;
         if kind == Kind::Apache {
-            broker.zookeeper = Some(start_zookeeper(&broker.folder.path().join("zookeeper"), zookeeper_port));
+            let folder = broker.folder.path().join("zookeeper");
+            broker.coordination = Coordination::Own(Server::standalone(&folder, zookeeper_port, "", ""));
         }
+        broker.write_properties(settings);
         broker.boot();
         broker
+    }
+
+    /// A member of the cluster behind `connect`: started, and not waited for. See `wait_until_it_answers`.
+    pub(crate) fn join(kind: Kind, id: i32, connect: &str, settings: &[(&str, &str)]) -> Broker {
+        Broker::join_with(kind, id, connect, settings, &[])
+    }
+
+    /// The same with environment variables of its process.
+    pub(crate) fn join_with(
+        kind: Kind,
+        id: i32,
+        connect: &str,
+        settings: &[(&str, &str)],
+        variables: &[(&str, &str)],
+    ) -> Broker {
+        let mut broker = Broker::placed(kind, id, Coordination::Shared(connect.to_owned()));
+        broker.variables =
+            variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        broker.write_properties(settings);
+        broker.spawn();
+        broker
+    }
+
+    fn placed(kind: Kind, id: i32, coordination: Coordination) -> Broker {
+        let folder = tempfile::Builder::new().prefix("odradek-test-").tempdir().expect("a temporary folder");
+        let port = free_port();
+        let variables = Vec::new();
+        Broker { kind, id, port, zookeeper_port: 0, folder, process: None, variables, coordination }
     }
 
     fn write_properties(&self, settings: &[(&str, &str)]) {
         let mut lines: Vec<(String, String)> =
             COMMON.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-        lines.push(("broker.id".into(), "0".into()));
+        lines.push(("broker.id".into(), self.id.to_string()));
         lines.push(("listeners".into(), format!("PLAINTEXT://127.0.0.1:{}", self.port)));
         lines.push(("log.dirs".into(), self.log_dir().display().to_string()));
-        match self.kind {
-            Kind::Apache => lines.push(("zookeeper.connect".into(), self.zookeeper())),
-            Kind::Ours => {
+        match self.coordination {
+            Coordination::Own(_) | Coordination::Shared(_) => {
+                lines.push(("zookeeper.connect".into(), self.zookeeper()));
+            }
+            Coordination::Embedded => {
                 lines.push(("zookeeper.embedded.port".into(), self.zookeeper_port.to_string()));
                 let data = self.folder.path().join("zookeeper");
                 lines.push(("zookeeper.embedded.data.dir".into(), data.display().to_string()));
@@ -90,7 +136,7 @@ impl Broker {
         }
         for (key, value) in settings {
             lines.retain(|(known, _)| known != key);
-            lines.push((key.to_string(), value.to_string()));
+            lines.push((key.to_string(), value.replace("{port}", &self.port.to_string())));
         }
         let text: String = lines.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
         fs::write(self.properties(), text).expect("server.properties is written");
@@ -98,22 +144,32 @@ impl Broker {
 
     #[track_caller]
     fn boot(&mut self) {
+        self.spawn();
+        self.wait_until_it_answers();
+    }
+
+    /// Starts the process without waiting for anything.
+    pub(crate) fn spawn(&mut self) {
+        assert!(self.process.is_none(), "stop or kill it first");
         let properties = self.properties().display().to_string();
+        let variables = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let process = match self.kind {
             Kind::Ours => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_broker"));
-                command.arg("-c").arg(properties);
-                Process::spawn("broker", command)
+                command.arg("-c").arg(properties).envs(variables);
+                Process::spawn(format!("broker {}", self.id), command)
             }
-            Kind::Apache => stock::start("3.9.1", "kafka-server-start", &[&properties]),
+            Kind::Apache => {
+                let variables: Vec<_> = variables.collect();
+                stock::start_with("3.9.1", "kafka-server-start", &[&properties], &variables)
+            }
         };
         self.process = Some(process);
-        self.wait_until_it_answers();
     }
 
     /// Polls until the broker knows itself and its controller; fails as soon as its process ends.
     #[track_caller]
-    fn wait_until_it_answers(&mut self) {
+    pub(crate) fn wait_until_it_answers(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         while !self.answers_metadata() {
             let process = self.process.as_mut().expect("booted");
@@ -128,17 +184,21 @@ impl Broker {
     fn answers_metadata(&self) -> bool {
         let Ok(mut connection) = Connection::try_open(self.port) else { return false };
         let request = MetadataRequest::default().with_topics(Some(Vec::new()));
-        connection
-            .try_request(9, &request)
-            .is_ok_and(|answer| !answer.brokers.is_empty() && answer.controller_id.0 >= 0)
+        connection.try_request(9, &request).is_ok_and(|answer| {
+            answer.brokers.iter().any(|broker| broker.node_id.0 == self.id) && answer.controller_id.0 >= 0
+        })
     }
 
     pub(crate) fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// What stands, or could stand, as `zookeeper.connect`.
     pub(crate) fn zookeeper(&self) -> String {
-        format!("127.0.0.1:{}", self.zookeeper_port)
+        match &self.coordination {
+            Coordination::Shared(connect) => connect.clone(),
+            _ => format!("127.0.0.1:{}", self.zookeeper_port),
+        }
     }
 
     pub(crate) fn properties(&self) -> PathBuf {
@@ -169,6 +229,11 @@ impl Broker {
             .unwrap_or_else(|e| panic!("connecting to the broker: {e}\n{}", self.log()))
     }
 
+    /// `None` where nobody listens.
+    pub(crate) fn try_connect(&self) -> Option<Connection> {
+        Connection::try_open(self.port).ok()
+    }
+
     /// SIGTERM, and the wait for the end.
     #[track_caller]
     pub(crate) fn stop(&mut self) -> Ended {
@@ -188,25 +253,49 @@ impl Broker {
         drop(self.process.take().expect("running"));
     }
 
-    /// Starts again on the same files.
+    /// SIGSTOP: its connections stay open and nobody answers on them.
+    pub(crate) fn pause(&self) {
+        self.process.as_ref().expect("running").signal(libc::SIGSTOP);
+    }
+
+    pub(crate) fn resume(&self) {
+        self.process.as_ref().expect("running").signal(libc::SIGCONT);
+    }
+
+    /// Waits until the process ends by itself.
+    #[track_caller]
+    pub(crate) fn wait_for_its_end(&mut self) -> Ended {
+        self.process.take().expect("running").wait(PATIENCE)
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Starts again on the same files and waits for the first Metadata answer.
     #[track_caller]
     pub(crate) fn restart(&mut self) {
-        assert!(self.process.is_none(), "stop or kill it first");
         if self.kind == Kind::Apache {
             // Apache exits while the ephemeral znode of its killed predecessor lives.
-            self.wait_until_the_former_session_is_gone();
+            self.wait_until_it_is_forgotten();
         }
         self.boot();
     }
 
-    fn wait_until_the_former_session_is_gone(&self) {
+    /// Waits until ZooKeeper has ended the session of a killed broker.
+    #[track_caller]
+    pub(crate) fn wait_until_it_is_forgotten(&self) {
+        let connect = self.zookeeper();
+        let (servers, chroot) = connect.split_once('/').unwrap_or((&connect, ""));
+        let slash = if chroot.is_empty() { "" } else { "/" };
+        let path = format!("{slash}{chroot}/brokers/ids/{}", self.id);
+        let serving = servers.split(',').filter_map(|server| server.parse().ok());
+        let address = serving.into_iter().find(|address| std::net::TcpStream::connect(address).is_ok());
+        let mut client = ZnodeClient::open(address.expect("a ZooKeeper server that serves"));
         let deadline = Instant::now() + PATIENCE;
-        while stock::tool("3.9.1", "zookeeper-shell", &[&self.zookeeper(), "ls", "/brokers/ids"], "")
-            .stdout
-            .lines()
-            .any(|line| line == "[0]")
-        {
+        while exists(&mut client, &path) {
             assert!(Instant::now() < deadline, "the session of the killed broker outlived {PATIENCE:?}");
+            std::thread::park_timeout(Duration::from_millis(50));
         }
     }
 
@@ -217,41 +306,4 @@ impl Broker {
         let kib: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number of KiB");
         kib * 1024
     }
-}
-
-/// A standalone ZooKeeper 3.8 that answers all four-letter words.
-#[track_caller]
-pub(crate) fn start_zookeeper(data: &std::path::Path, port: u16) -> Process {
-    fs::create_dir_all(data).expect("the ZooKeeper folder");
-    let configuration = data.join("zoo.cfg");
-    let text = format!(
-        "dataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\ntickTime=1000\nmaxClientCnxns=0\n\
-         admin.enableServer=false\n4lw.commands.whitelist=*\n",
-        data.display()
-    );
-    fs::write(&configuration, text).expect("zoo.cfg is written");
-    let path = configuration.display().to_string();
-    let mut process = stock::start("3.9.1", "zookeeper-server-start", &[&path]);
-    let deadline = Instant::now() + PATIENCE;
-    while !serves(port) {
-        if process.has_ended() || Instant::now() > deadline {
-            let log = process.log();
-            panic!("ZooKeeper did not come up\n{log}");
-        }
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-    process
-}
-
-/// The port accepts connections before the server behind it is ready; `srvr` tells.
-fn serves(port: u16) -> bool {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-        stream.write_all(b"srvr")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    ask().is_ok_and(|answer| answer.contains("Mode:"))
 }

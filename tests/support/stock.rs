@@ -30,5 +30,20 @@ pub(crate) fn tool(version: &str, tool: &str, arguments: &[&str], input: &str) -
 
 /// Starts `tool` and leaves it running.
 pub(crate) fn start(version: &str, tool: &str, arguments: &[&str]) -> Process {
-    Process::spawn(format!("{version} {tool}"), command(version, tool, arguments))
+    start_with(version, tool, arguments, &[])
+}
+
+/// The same with environment variables, for instance `KAFKA_OPTS`. The Java machine is a small one: tests run many.
+pub(crate) fn start_with(
+    version: &str,
+    tool: &str,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> Process {
+    let mut command = command(version, tool, arguments);
+    command
+        .env("KAFKA_HEAP_OPTS", if tool.starts_with("zookeeper") { "-Xmx96M" } else { "-Xmx512M" })
+        .env("KAFKA_JVM_PERFORMANCE_OPTS", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1")
+        .envs(variables.iter().copied());
+    Process::spawn(format!("{version} {tool}"), command)
 }

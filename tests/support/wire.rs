@@ -19,11 +19,16 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn try_open(port: u16) -> io::Result<Connection> {
+        Connection::try_open_within(port, ANSWER_PATIENCE)
+    }
+
+    /// No answer may take longer than `patience`.
+    pub(crate) fn try_open_within(port: u16, patience: Duration) -> io::Result<Connection> {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
-        stream.set_write_timeout(Some(ANSWER_PATIENCE))?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         Ok(Connection { stream, correlation: 0, client_id: "promise" })
     }
 

@@ -79,7 +79,12 @@ pub(crate) struct ZnodeClient {
 impl ZnodeClient {
     /// Opens a new session.
     pub(crate) fn open(address: SocketAddr) -> ZnodeClient {
-        ZnodeClient::attach(address, 0, &[0; 16], 10_000).expect("a new session is never refused")
+        ZnodeClient::try_open(address).expect("a new session is never refused")
+    }
+
+    /// The same with a server that may just lose its quorum, and then hangs up.
+    pub(crate) fn try_open(address: SocketAddr) -> io::Result<ZnodeClient> {
+        ZnodeClient::greet(address, 0, &[0; 16], 10_000)?.ok_or(io::ErrorKind::ConnectionRefused.into())
     }
 
     /// Comes back to a session; `None` where the server says that it is gone.
@@ -89,26 +94,35 @@ impl ZnodeClient {
         password: &[u8],
         timeout_ms: i32,
     ) -> Option<ZnodeClient> {
-        let mut stream = TcpStream::connect(address).expect("the server listens");
-        stream.set_read_timeout(Some(ANSWER_PATIENCE)).expect("a socket option");
-        stream.set_nodelay(true).expect("a socket option");
+        ZnodeClient::greet(address, session, password, timeout_ms).expect("a hello is answered")
+    }
+
+    fn greet(
+        address: SocketAddr,
+        session: i64,
+        password: &[u8],
+        timeout_ms: i32,
+    ) -> io::Result<Option<ZnodeClient>> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
+        stream.set_nodelay(true)?;
         let hello =
             Body::default().int(0).long(0).int(timeout_ms).long(session).buffer(Some(password)).bool(false);
-        send(&mut stream, &hello.0).expect("a hello can be sent");
-        let answer = receive(&mut stream).expect("a hello is answered");
+        send(&mut stream, &hello.0)?;
+        let answer = receive(&mut stream)?;
         let mut cursor = Cursor(&answer);
         cursor.int();
         let timeout_ms = cursor.int();
         let session = cursor.long();
         let password = cursor.buffer().unwrap_or_default();
-        (session != 0).then_some(ZnodeClient {
+        Ok((session != 0).then_some(ZnodeClient {
             stream,
             session,
             password,
             timeout_ms,
             events: Vec::new(),
             next_xid: 1,
-        })
+        }))
     }
 
     /// One request, one answer; events before it are kept. `Err`: the server closed the connection.

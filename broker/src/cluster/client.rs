@@ -8,13 +8,14 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 use zookeeper_client as zk;
 
 pub(crate) use zk::Stat;
 
+use super::security::{AclPolicy, Security};
 use crate::config::coordinates::ConnectString;
 
 /// Pause between two attempts to reach the ensemble.
@@ -31,6 +32,14 @@ pub(crate) enum ConnectError {
          it starts its own coordinator"
     )]
     Unreachable { servers: String, timeout: Duration, source: zk::Error },
+    #[error(
+        "cannot reach ZooKeeper at {servers} over TLS within {timeout:?} (zookeeper.connection.timeout.ms): {source}. \
+         Check that these are its secureClientPort, that zookeeper.ssl.truststore.location trusts its certificate, that \
+         the certificate names these hosts, and whether it asks for a client certificate (zookeeper.ssl.keystore.location)"
+    )]
+    UnreachableOverTls { servers: String, timeout: Duration, source: zk::Error },
+    #[error("ZooKeeper at {servers} refused the login of the login file: {source}")]
+    Login { servers: String, source: zk::Error },
     #[error("cannot create the chroot {chroot} of zookeeper.connect: {source}")]
     Chroot { chroot: String, source: zk::Error },
 }
@@ -78,9 +87,21 @@ pub(crate) enum MultiError {
     Failed(#[from] zk::Error),
 }
 
+/// What is asked of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    pub(crate) session_timeout: Duration,
+    /// How long the first connection may take.
+    pub(crate) connection_timeout: Duration,
+    /// Requests under way at once; at least 1.
+    pub(crate) in_flight_max: usize,
+    pub(crate) security: Security,
+}
+
 /// A connected client. Cheap to share; all of it is one session.
 pub(crate) struct ZooKeeper {
     connector: Reconnect,
+    in_flight: Semaphore,
     /// `None` once closed.
     current: RwLock<Option<zk::Client>>,
     session: watch::Sender<SessionView>,
@@ -93,6 +114,7 @@ struct Reconnect {
     servers: String,
     chroot: Option<String>,
     session_timeout: Duration,
+    security: Security,
 }
 
 impl Reconnect {
@@ -103,40 +125,55 @@ impl Reconnect {
             Some(session) => connector.with_session(session),
             None => connector,
         };
-        let client = connector.connect(&self.servers).await?;
+        let connector = self.security.apply(connector);
+        let client = match self.security.is_encrypted() {
+            true => connector.secure_connect(&self.servers).await?,
+            false => connector.connect(&self.servers).await?,
+        };
         Ok(match &self.chroot {
             Some(chroot) => client.chroot(chroot.clone()).unwrap_or_else(|client| client),
             None => client,
         })
     }
+
+    fn unreachable(self, timeout: Duration, source: zk::Error) -> ConnectError {
+        let servers = self.servers;
+        match self.security.is_encrypted() {
+            true => ConnectError::UnreachableOverTls { servers, timeout, source },
+            false => ConnectError::Unreachable { servers, timeout, source },
+        }
+    }
 }
 
 impl ZooKeeper {
-    /// Connects within `connection_timeout`, makes the chroot where it is missing, and keeps the session from then on.
+    /// Connects, makes the chroot where it is missing, and keeps the session from then on.
     pub(crate) async fn connect(
         connect: &ConnectString,
-        session_timeout: Duration,
-        connection_timeout: Duration,
+        terms: Terms,
     ) -> Result<Arc<ZooKeeper>, ConnectError> {
+        let Terms { session_timeout, connection_timeout, in_flight_max, security } = terms;
         let deadline = Instant::now() + connection_timeout;
-        let mut connector = Reconnect { servers: servers(connect), chroot: None, session_timeout };
+        let mut connector = Reconnect { servers: servers(connect), chroot: None, session_timeout, security };
         let client = loop {
             let attempt = timeout_at(deadline, connector.connect(None)).await;
             let source = match attempt {
                 Ok(Ok(client)) => break client,
+                Ok(Err(source @ zk::Error::AuthFailed)) => {
+                    return Err(ConnectError::Login { servers: connector.servers, source });
+                }
                 Ok(Err(error)) => error,
                 Err(_) => zk::Error::Timeout,
             };
             if Instant::now() + RETRY_PAUSE >= deadline {
-                let servers = connector.servers;
-                return Err(ConnectError::Unreachable { servers, timeout: connection_timeout, source });
+                return Err(connector.unreachable(connection_timeout, source));
             }
             sleep(RETRY_PAUSE).await;
         };
         connector.chroot = connect.chroot.clone();
-        let client = enter_chroot(client, connect.chroot.as_deref()).await?;
+        let client = enter_chroot(client, connect.chroot.as_deref(), connector.security.acls).await?;
         let zookeeper = Arc::new(ZooKeeper {
             connector,
+            in_flight: Semaphore::new(in_flight_max.max(1)),
             current: RwLock::new(Some(client)),
             session: watch::Sender::new(SessionView { number: 1, attachment: 1 }),
             call_max: session_timeout,
@@ -211,17 +248,16 @@ impl ZooKeeper {
         data: &[u8],
         lifetime: Lifetime,
     ) -> Result<Stat, zk::Error> {
+        let options = &options(lifetime, self.acls(path));
         let (stat, _) =
-            self.persist(|client| async move { client.create(path, data, &options(lifetime)).await }).await?;
+            self.persist(|client| async move { client.create(path, data, options).await }).await?;
         Ok(stat)
     }
 
     /// Creates the znode `prefix` + ten digits and returns its number.
     pub(crate) async fn create_sequential(&self, prefix: &str, data: &[u8]) -> Result<i64, zk::Error> {
-        let created = self.persist(|client| async move {
-            let mode = zk::CreateMode::PersistentSequential.with_acls(zk::Acls::anyone_all());
-            client.create(prefix, data, &mode).await
-        });
+        let mode = &zk::CreateMode::PersistentSequential.with_acls(self.acls(prefix));
+        let created = self.persist(|client| async move { client.create(prefix, data, mode).await });
         Ok(created.await?.1.into_i64())
     }
 
@@ -238,9 +274,10 @@ impl ZooKeeper {
     /// All of the writes or none. After a lost connection it is sent again, so a write that had succeeded may be
     /// refused the second time; version checks and the caller's next read tell.
     pub(crate) async fn multi(&self, writes: &[Write]) -> Result<Vec<Written>, MultiError> {
+        let acls = self.connector.security.acls;
         let outcome = self
             .persist(|client| async move {
-                match commit(&client, writes).await {
+                match commit(&client, writes, acls).await {
                     Ok(written) => Ok(Ok(written)),
                     Err(zk::MultiWriteError::OperationFailed { index, source }) => Ok(Err((index, source))),
                     Err(zk::MultiWriteError::RequestFailed { source }) => Err(source),
@@ -268,7 +305,12 @@ impl ZooKeeper {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Repeats `call` after lost connections until the deadline, on whatever client is current.
+    fn acls(&self, path: &str) -> zk::Acls<'static> {
+        self.connector.security.acls.of(path)
+    }
+
+    /// Repeats `call` after lost connections until the deadline, on whatever client is current. Waits for its turn
+    /// where enough calls are under way.
     async fn persist<T, F, Fut>(&self, call: F) -> Result<T, zk::Error>
     where
         F: Fn(zk::Client) -> Fut,
@@ -277,7 +319,11 @@ impl ZooKeeper {
         let deadline = Instant::now() + self.call_max;
         loop {
             let client = self.client().ok_or(zk::Error::ClientClosed)?;
+            // Held for one attempt: while ZooKeeper is away, nobody's pause takes another one's turn.
+            let turn =
+                timeout_at(deadline, self.in_flight.acquire()).await.map_err(|_| zk::Error::Timeout)?;
             let result = timeout_at(deadline, call(client)).await.unwrap_or(Err(zk::Error::Timeout));
+            drop(turn);
             match result {
                 Err(error) if is_passing(&error) && Instant::now() + RETRY_PAUSE < deadline => {
                     sleep(RETRY_PAUSE).await;
@@ -362,9 +408,13 @@ fn is_passing(error: &zk::Error) -> bool {
     )
 }
 
-async fn enter_chroot(client: zk::Client, chroot: Option<&str>) -> Result<zk::Client, ConnectError> {
+async fn enter_chroot(
+    client: zk::Client,
+    chroot: Option<&str>,
+    acls: AclPolicy,
+) -> Result<zk::Client, ConnectError> {
     let Some(chroot) = chroot else { return Ok(client) };
-    let mode = zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_all());
+    let mode = zk::CreateMode::Persistent.with_acls(acls.of(chroot));
     match client.mkdir(chroot, &mode).await {
         Ok(()) | Err(zk::Error::NodeExists) => {
             Ok(client.chroot(chroot.to_owned()).unwrap_or_else(|client| client))
@@ -373,12 +423,18 @@ async fn enter_chroot(client: zk::Client, chroot: Option<&str>) -> Result<zk::Cl
     }
 }
 
-async fn commit(client: &zk::Client, writes: &[Write]) -> Result<Vec<Written>, zk::MultiWriteError> {
+async fn commit(
+    client: &zk::Client,
+    writes: &[Write],
+    acls: AclPolicy,
+) -> Result<Vec<Written>, zk::MultiWriteError> {
     let mut writer = client.new_multi_writer();
     for write in writes {
         match write {
             Write::Check { path, version } => writer.add_check_version(path, *version)?,
-            Write::Create { path, data, lifetime } => writer.add_create(path, data, &options(*lifetime))?,
+            Write::Create { path, data, lifetime } => {
+                writer.add_create(path, data, &options(*lifetime, acls.of(path)))?;
+            }
             Write::Set { path, data, version } => writer.add_set_data(path, data, *version)?,
             Write::Delete { path, version } => writer.add_delete(path, *version)?,
         }
@@ -395,12 +451,12 @@ async fn commit(client: &zk::Client, writes: &[Write]) -> Result<Vec<Written>, z
         .collect())
 }
 
-fn options(lifetime: Lifetime) -> zk::CreateOptions<'static> {
+fn options(lifetime: Lifetime, acls: zk::Acls<'static>) -> zk::CreateOptions<'static> {
     let mode = match lifetime {
         Lifetime::Persistent => zk::CreateMode::Persistent,
         Lifetime::Ephemeral => zk::CreateMode::Ephemeral,
     };
-    mode.with_acls(zk::Acls::anyone_all())
+    mode.with_acls(acls)
 }
 
 fn absent_is_none<T>(result: Result<T, zk::Error>) -> Result<Option<T>, zk::Error> {

@@ -19,6 +19,7 @@ pub(crate) mod metadata;
 pub(crate) mod producer_ids;
 pub(crate) mod registration;
 mod requests;
+pub(crate) mod security;
 #[cfg(test)]
 mod tests;
 pub(crate) mod to_controller;

@@ -23,6 +23,7 @@ pub(crate) mod topic;
 mod transactions;
 mod value;
 mod version;
+pub(crate) mod zookeeper;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,7 @@ use replication::Replication;
 use settings::Settings;
 use topic::TopicConfig;
 pub(crate) use transactions::Transactions;
+use zookeeper::ZooKeeperKeys;
 
 /// Everything the operator decided, ready to be used.
 #[derive(Clone, Debug)]
@@ -51,6 +53,9 @@ pub(crate) struct BrokerConfig {
     pub(crate) zookeeper_session_timeout: Duration,
     /// How long the start waits for ZooKeeper. Default: the session timeout.
     pub(crate) zookeeper_connection_timeout: Duration,
+    /// Requests to ZooKeeper under way at once. Default: 10. At least 1.
+    pub(crate) zookeeper_in_flight_max: usize,
+    pub(crate) zookeeper_keys: ZooKeeperKeys,
     pub(crate) network: Network,
     pub(crate) logs: Logs,
     pub(crate) topics: Topics,
@@ -252,6 +257,8 @@ impl BrokerConfig {
             coordination,
             zookeeper_session_timeout: session,
             zookeeper_connection_timeout: connection.unwrap_or(session),
+            zookeeper_in_flight_max: settings.size("zookeeper.max.in.flight.requests").max(1),
+            zookeeper_keys: ZooKeeperKeys::new(&settings),
             network,
             logs: logs(&settings),
             topics: topics(&settings),

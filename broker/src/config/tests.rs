@@ -106,7 +106,7 @@ fn a_security_setting_that_cannot_be_honoured_stops_the_start() {
         "ssl.client.auth=required",
         "sasl.enabled.mechanisms=PLAIN",
         "delegation.token.secret.key=abc",
-        "zookeeper.set.acl=true",
+        "zookeeper.ssl.crl.enable=true",
         "listener.name.internal.ssl.keystore.location=/x",
         "listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=x",
         "process.roles=broker",

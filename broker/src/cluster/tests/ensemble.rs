@@ -3,7 +3,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::super::client::ZooKeeper;
+use super::super::client::{Terms, ZooKeeper};
+use super::super::security::Security;
 use super::PATIENCE;
 use crate::config::coordinates::ConnectString;
 
@@ -50,5 +51,11 @@ pub(super) async fn connect(chroot: &str, session_timeout: Duration) -> Arc<ZooK
     let port = tokio::task::spawn_blocking(port).await.expect("the server starts");
     let connect =
         ConnectString { servers: vec![("127.0.0.1".to_owned(), port)], chroot: Some(format!("/{chroot}")) };
-    ZooKeeper::connect(&connect, session_timeout, PATIENCE * 3).await.expect("ZooKeeper is up")
+    let terms = Terms {
+        session_timeout,
+        connection_timeout: PATIENCE * 3,
+        in_flight_max: 10,
+        security: Security::default(),
+    };
+    ZooKeeper::connect(&connect, terms).await.expect("ZooKeeper is up")
 }

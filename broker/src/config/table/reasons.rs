@@ -37,4 +37,4 @@ pub(super) const AUTHORIZER: &str = "authorization is not supported yet";
 pub(super) const TLS: &str = "TLS is not supported yet";
 pub(super) const SASL: &str = "SASL is not supported yet";
 pub(super) const PASSWORDS: &str = "passwords in dynamic configs are not supported yet";
-pub(super) const ZK_SECURITY: &str = "secured connections to ZooKeeper are not supported yet";
+pub(super) const REVOCATION: &str = "nothing asks whether certificates were revoked";

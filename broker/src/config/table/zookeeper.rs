@@ -1,6 +1,6 @@
 //! Where the cluster keeps its metadata, and the coordinator this broker starts itself where nobody names one.
 
-use super::reasons::{KRAFT, MIGRATION, ZK_SECURITY};
+use super::reasons::{KRAFT, MIGRATION, REVOCATION};
 use crate::config::key::{Key, keys};
 
 #[rustfmt::skip]
@@ -14,37 +14,36 @@ pub(super) const KEYS: &[Key] = keys! {
         "Session timeout asked of ZooKeeper, in ms: a broker that is silent for longer loses its registration.";
     "zookeeper.max.in.flight.requests": Int = Some("10"), AtLeast(1.0), High, ReadOnly => Honoured,
         "Requests sent to ZooKeeper without waiting for an answer.";
-    "zookeeper.set.acl": Boolean = Some("false"), Any, High, ReadOnly => OnlyDefault(ZK_SECURITY),
-        "Whether znodes are created with secure ACLs.";
-    "zookeeper.clientCnxnSocket": Text = None, Any, Medium, ReadOnly => OnlyDefault(ZK_SECURITY),
-        "Java class of the ZooKeeper client's socket, needed there for TLS.";
-    "zookeeper.ssl.cipher.suites": List = None, Any, Low, ReadOnly => OnlyDefault(ZK_SECURITY),
-        "TLS of the connection to ZooKeeper.";
-    "zookeeper.ssl.client.enable": Boolean = Some("false"), Any, Medium, ReadOnly => OnlyDefault(ZK_SECURITY),
-        "TLS of the connection to ZooKeeper.";
-    "zookeeper.ssl.crl.enable": Boolean = Some("false"), Any, Low, ReadOnly => OnlyDefault(ZK_SECURITY),
-        "TLS of the connection to ZooKeeper.";
-    "zookeeper.ssl.enabled.protocols": List = None, Any, Low, ReadOnly => OnlyDefault(ZK_SECURITY),
-        "TLS of the connection to ZooKeeper.";
-    "zookeeper.ssl.endpoint.identification.algorithm": Text = Some("HTTPS"), Any, Low, ReadOnly
-        => OnlyDefault(ZK_SECURITY),
-        "TLS of the connection to ZooKeeper.";
-    "zookeeper.ssl.keystore.location": Text = None, Any, Medium, ReadOnly => OnlyDefault(ZK_SECURITY),
-        "TLS of the connection to ZooKeeper.";
-    "zookeeper.ssl.keystore.password": Password = None, Any, Medium, ReadOnly => OnlyDefault(ZK_SECURITY),
-        "TLS of the connection to ZooKeeper.";
-    "zookeeper.ssl.keystore.type": Text = None, Any, Medium, ReadOnly => OnlyDefault(ZK_SECURITY),
-        "TLS of the connection to ZooKeeper.";
-    "zookeeper.ssl.ocsp.enable": Boolean = Some("false"), Any, Low, ReadOnly => OnlyDefault(ZK_SECURITY),
-        "TLS of the connection to ZooKeeper.";
-    "zookeeper.ssl.protocol": Text = Some("TLSv1.2"), Any, Low, ReadOnly => OnlyDefault(ZK_SECURITY),
-        "TLS of the connection to ZooKeeper.";
-    "zookeeper.ssl.truststore.location": Text = None, Any, Medium, ReadOnly => OnlyDefault(ZK_SECURITY),
-        "TLS of the connection to ZooKeeper.";
-    "zookeeper.ssl.truststore.password": Password = None, Any, Medium, ReadOnly => OnlyDefault(ZK_SECURITY),
-        "TLS of the connection to ZooKeeper.";
-    "zookeeper.ssl.truststore.type": Text = None, Any, Medium, ReadOnly => OnlyDefault(ZK_SECURITY),
-        "TLS of the connection to ZooKeeper.";
+    "zookeeper.set.acl": Boolean = Some("false"), Any, High, ReadOnly => Honoured,
+        "Whether only brokers may write the znodes they create. Needs a login file (KAFKA_OPTS) or a client certificate.";
+    "zookeeper.clientCnxnSocket": Text = None, Any, Medium, ReadOnly => Honoured,
+        "org.apache.zookeeper.ClientCnxnSocketNetty where the connection to ZooKeeper is encrypted.";
+    "zookeeper.ssl.cipher.suites": List = None, Any, Low, ReadOnly => Honoured,
+        "Cipher suites offered to ZooKeeper, in Java's names. Left out, all that are known.";
+    "zookeeper.ssl.client.enable": Boolean = Some("false"), Any, Medium, ReadOnly => Honoured,
+        "Whether the connection to ZooKeeper is encrypted. Needs zookeeper.clientCnxnSocket and a truststore.";
+    "zookeeper.ssl.crl.enable": Boolean = Some("false"), Any, Low, ReadOnly => OnlyDefault(REVOCATION),
+        "Whether ZooKeeper's certificate is looked up in lists of revoked ones.";
+    "zookeeper.ssl.enabled.protocols": List = None, Any, Low, ReadOnly => Honoured,
+        "TLSv1.2, TLSv1.3 or both. Left out, what zookeeper.ssl.protocol says.";
+    "zookeeper.ssl.endpoint.identification.algorithm": Text = Some("HTTPS"), Any, Low, ReadOnly => Honoured,
+        "HTTPS: ZooKeeper's certificate must have the name that zookeeper.connect calls it by; empty: any name will do.";
+    "zookeeper.ssl.keystore.location": Text = None, Any, Medium, ReadOnly => Honoured,
+        "File with the private key and certificate that the broker shows to ZooKeeper.";
+    "zookeeper.ssl.keystore.password": Password = None, Any, Medium, ReadOnly => Honoured,
+        "Password of that file and of the key in it.";
+    "zookeeper.ssl.keystore.type": Text = None, Any, Medium, ReadOnly => Honoured,
+        "PEM, PKCS12 or JKS. Left out, the file's name tells: .pem, .p12, .pfx, .jks.";
+    "zookeeper.ssl.ocsp.enable": Boolean = Some("false"), Any, Low, ReadOnly => OnlyDefault(REVOCATION),
+        "Whether a service is asked if ZooKeeper's certificate was revoked.";
+    "zookeeper.ssl.protocol": Text = Some("TLSv1.2"), Any, Low, ReadOnly => Honoured,
+        "TLSv1.2 or TLSv1.3, where zookeeper.ssl.enabled.protocols does not say it.";
+    "zookeeper.ssl.truststore.location": Text = None, Any, Medium, ReadOnly => Honoured,
+        "File with the certificates of those whose word for ZooKeeper's certificate is taken.";
+    "zookeeper.ssl.truststore.password": Password = None, Any, Medium, ReadOnly => Honoured,
+        "Password of that file.";
+    "zookeeper.ssl.truststore.type": Text = None, Any, Medium, ReadOnly => Honoured,
+        "PEM, PKCS12 or JKS. Left out, the file's name tells: .pem, .p12, .pfx, .jks.";
     "zookeeper.metadata.migration.enable": Boolean = Some("false"), Any, High, ReadOnly => OnlyDefault(MIGRATION),
         "Whether the broker takes part in a migration from ZooKeeper to KRaft.";
     [Internal] "zookeeper.metadata.migration.min.batch.size": Int = Some("200"), AtLeast(1.0), Medium, ReadOnly

@@ -1,0 +1,7 @@
+//! Secrets of the operator, as the Java world keeps them: keystores, login files, system properties.
+//!
+//! Nothing here opens a connection or decides who may do what.
+
+pub(crate) mod jaas;
+pub(crate) mod java_options;
+pub(crate) mod keystores;

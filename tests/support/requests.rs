@@ -1,0 +1,137 @@
+//! The few requests that most promises need, as a client would send them.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{
+    BrokerId, CreateTopicsRequest, FetchRequest, MetadataRequest, MetadataResponse, ProduceRequest, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use super::process::PATIENCE;
+use super::wire::Connection;
+
+/// The answers of a cluster that is still settling, or in which a leader has just gone.
+const PASSING: &[i16] = &[3, 5, 6, 7, 8, 13, 15, 16, 19, 20, 41, 74, 75, 76, 78, 100];
+
+pub(crate) fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn name(topic: &str) -> TopicName {
+    TopicName(text(topic))
+}
+
+/// Makes a topic, as soon as there is a controller; one that is there already is as good.
+#[track_caller]
+pub(crate) fn create_topic(
+    connection: &mut Connection,
+    topic: &str,
+    partitions: i32,
+    replicas: i16,
+    configs: &[(&str, &str)],
+) {
+    const ALREADY_EXISTS: i16 = 36;
+    let config = |(key, value): &(&str, &str)| {
+        CreatableTopicConfig::default().with_name(text(key)).with_value(Some(text(value)))
+    };
+    let topic = CreatableTopic::default()
+        .with_name(name(topic))
+        .with_num_partitions(partitions)
+        .with_replication_factor(replicas)
+        .with_configs(configs.iter().map(config).collect());
+    let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = connection.request(5, &request);
+        match answer.topics[0].error_code {
+            0 | ALREADY_EXISTS => return,
+            error if is_passing(error) && Instant::now() < deadline => {
+                std::thread::park_timeout(std::time::Duration::from_millis(50));
+            }
+            error => panic!("creating a topic: error {error}, {:?}", answer.topics[0].error_message),
+        }
+    }
+}
+
+pub(crate) fn metadata(connection: &mut Connection, topic: &str) -> std::io::Result<MetadataResponse> {
+    let topic = MetadataRequestTopic::default().with_name(Some(name(topic)));
+    let request =
+        MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(false);
+    connection.try_request(9, &request)
+}
+
+/// Sends one batch once. `Ok`: error code and base offset; `Err`: nobody knows what became of it.
+pub(crate) fn try_produce(
+    connection: &mut Connection,
+    topic: &str,
+    partition: i32,
+    acks: i16,
+    batch: &Bytes,
+) -> std::io::Result<(i16, i64)> {
+    let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch.clone()));
+    let topic = TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![data]);
+    let request =
+        ProduceRequest::default().with_acks(acks).with_timeout_ms(10_000).with_topic_data(vec![topic]);
+    let answer = connection.try_request(9, &request)?;
+    let partition = &answer.responses[0].partition_responses[0];
+    Ok((partition.error_code, partition.base_offset))
+}
+
+/// Sends one batch at acks=all, again and again while the broker does not lead the partition yet; its base offset.
+#[track_caller]
+pub(crate) fn produce(connection: &mut Connection, topic: &str, partition: i32, batch: &Bytes) -> i64 {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match try_produce(connection, topic, partition, -1, batch).expect("the broker answers") {
+            (0, offset) => return offset,
+            (error, _) if is_passing(error) && Instant::now() < deadline => {
+                std::thread::park_timeout(std::time::Duration::from_millis(50));
+            }
+            (error, _) => panic!("producing to {topic}-{partition}: error {error}"),
+        }
+    }
+}
+
+/// Whether the error may be gone a moment later.
+pub(crate) fn is_passing(error: i16) -> bool {
+    PASSING.contains(&error)
+}
+
+/// What one partition answers to a consumer.
+pub(crate) struct Fetched {
+    pub(crate) error: i16,
+    pub(crate) high_watermark: i64,
+    pub(crate) records: Bytes,
+}
+
+pub(crate) fn try_fetch(
+    connection: &mut Connection,
+    topic: &str,
+    partition: i32,
+    offset: i64,
+) -> std::io::Result<Fetched> {
+    let partition = FetchPartition::default()
+        .with_partition(partition)
+        .with_fetch_offset(offset)
+        .with_partition_max_bytes(1 << 20);
+    let topic = FetchTopic::default().with_topic(name(topic)).with_partitions(vec![partition]);
+    let request = FetchRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_max_wait_ms(500)
+        .with_min_bytes(1)
+        .with_topics(vec![topic]);
+    let answer = connection.try_request(11, &request)?;
+    let Some(partition) = answer.responses.first().and_then(|topic| topic.partitions.first()) else {
+        return Ok(Fetched { error: answer.error_code, high_watermark: -1, records: Bytes::new() });
+    };
+    Ok(Fetched {
+        error: partition.error_code,
+        high_watermark: partition.high_watermark,
+        records: partition.records.clone().unwrap_or_default(),
+    })
+}
