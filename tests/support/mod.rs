@@ -19,6 +19,7 @@ pub(crate) mod requests;
 pub(crate) mod seat;
 pub(crate) mod stock;
 pub(crate) mod talk;
+pub(crate) mod transactional;
 pub(crate) mod wire;
 pub(crate) mod workload;
 pub(crate) mod znodes;
