@@ -221,7 +221,7 @@ fn open_transactions_outlive_a_change_from_apaches_broker_to_ours_and_back() {
 
     let decoded = decoded_transaction_log(&broker);
     for (id, state, partitions) in [
-        ("first", "PrepareCommit", "[__consumer_offsets-"),
+        ("first", "PrepareCommit", "there-0"),
         ("first", "CompleteCommit", "[]"),
         ("second", "Ongoing", "[back-0]"),
         ("third", "Ongoing", "[back-0]"),

@@ -88,8 +88,12 @@ async fn end(
         let partitions = marked.done.into_iter().collect();
         let command = Command::Marked { id: Arc::clone(&id), identity, partitions };
         match transaction_room::ask(&runner, command).await {
-            Ok(Reply::Marked(Err(TransactionError::CoordinatorNotAvailable))) => {
-                info!(transactional_id = &*id, "the end of a transaction cannot be written down yet");
+            Ok(Reply::Marked(Err(
+                error @ (TransactionError::CoordinatorNotAvailable
+                | TransactionError::NotCoordinator
+                | TransactionError::Unknown),
+            ))) => {
+                info!(transactional_id = &*id, %error, "the end of a transaction cannot be written down yet");
             }
             Ok(_) if left.is_empty() => {
                 debug!(transactional_id = &*id, ?identity, ?outcome, "transaction ended");
