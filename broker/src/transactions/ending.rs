@@ -85,8 +85,7 @@ async fn end(
             return std::future::pending().await;
         }
         left.retain(|partition| !marked.done.contains(partition));
-        let partitions = marked.done.into_iter().collect();
-        let command = Command::Marked { id: Arc::clone(&id), identity, partitions };
+        let command = Command::Marked { id: Arc::clone(&id), identity, partitions: marked.done };
         match transaction_room::ask(&runner, command).await {
             Ok(Reply::Marked(Err(
                 error @ (TransactionError::CoordinatorNotAvailable

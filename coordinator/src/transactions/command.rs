@@ -34,7 +34,7 @@ pub enum Command {
     Marked {
         id: TransactionalId,
         identity: Identity,
-        partitions: Vec<TopicPartition>,
+        partitions: BTreeSet<TopicPartition>,
     },
 }
 

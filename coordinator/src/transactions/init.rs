@@ -6,7 +6,7 @@ use std::sync::Arc;
 use storage::types::TimestampMs;
 
 use super::command::{Identity, Init, Initialized, Reply};
-use super::record::{Metadata, NO_EPOCH, Record};
+use super::record::{ID_LENGTH_MAX, Metadata, NO_EPOCH, Record};
 use super::refusal::TransactionError;
 use super::state::State;
 use super::{Note, Transaction, Transactions, is_exhausted, steps};
@@ -20,6 +20,9 @@ pub(super) fn decide(
     transaction: Option<&Transaction>,
 ) -> Decision<Transactions> {
     let refuse = |error| Decision::reply(ticket, Reply::Init(Err(error)));
+    if init.id.len() > ID_LENGTH_MAX {
+        return refuse(TransactionError::Unknown);
+    }
     let Some(transaction) = transaction else {
         return match init.fresh {
             None => needs_producer_id(ticket),

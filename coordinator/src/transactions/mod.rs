@@ -40,7 +40,7 @@ pub enum Note {
     /// Who the producer was before its last InitProducerId, so that a repeated one is understood.
     Before(TransactionalId, Identity),
     /// These partitions have their marker.
-    Marked(TransactionalId, Vec<TopicPartition>),
+    Marked(TransactionalId, BTreeSet<TopicPartition>),
     /// The producer was to be fenced, but that could not be written down. The epoch is used up all the same.
     FenceFailed(TransactionalId, i16),
     /// When to look for transactions that are open for too long.

@@ -17,6 +17,9 @@ use crate::wire::{Reader, WireError, Writer};
 /// `transactional.id`: any text but the empty one.
 pub type TransactionalId = Arc<str>;
 
+/// Longest transactional id that fits the key of a record. Unit: bytes.
+pub(super) const ID_LENGTH_MAX: usize = i16::MAX as usize;
+
 /// No epoch yet (`RecordBatch.NO_PRODUCER_EPOCH`).
 pub const NO_EPOCH: i16 = -1;
 
@@ -85,14 +88,15 @@ fn encode_value(metadata: &Metadata) -> Bytes {
 }
 
 fn encode_partitions(out: &mut Writer, partitions: &BTreeSet<TopicPartition>) {
-    let topics: BTreeSet<&str> = partitions.iter().map(|partition| &*partition.topic).collect();
+    let mut topics: Vec<(&str, Vec<i32>)> = Vec::new();
+    for TopicPartition { topic, partition } in partitions {
+        match topics.last_mut() {
+            Some((last, of_topic)) if *last == &**topic => of_topic.push(*partition),
+            _ => topics.push((topic, vec![*partition])),
+        }
+    }
     out.count(topics.len());
-    for topic in topics {
-        let of_topic: Vec<i32> = partitions
-            .iter()
-            .filter(|partition| &*partition.topic == topic)
-            .map(|partition| partition.partition)
-            .collect();
+    for (topic, of_topic) in topics {
         out.text(topic).count(of_topic.len());
         for partition in of_topic {
             out.i32(partition);

@@ -111,7 +111,7 @@ pub(super) fn marked(
     ticket: Ticket,
     id: &TransactionalId,
     identity: Identity,
-    partitions: Vec<TopicPartition>,
+    partitions: BTreeSet<TopicPartition>,
     transaction: Option<&Transaction>,
 ) -> Decision<Transactions> {
     let answer = |result| Decision::reply(ticket, Reply::Marked(result));
@@ -124,7 +124,7 @@ pub(super) fn marked(
         State::PrepareAbort => State::CompleteAbort,
         _ => return answer(Err(TransactionError::InvalidState)),
     };
-    if metadata.partitions.iter().any(|left| !partitions.contains(left)) {
+    if !metadata.partitions.is_subset(&partitions) {
         let notes = vec![Note::Marked(Arc::clone(id), partitions)];
         return Decision { notes, ..answer(Ok(())) };
     }

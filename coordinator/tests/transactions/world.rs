@@ -249,7 +249,7 @@ impl World {
     fn mark(&mut self, id: usize, partitions: &BTreeSet<i32>, heard: bool) {
         let Some(ending) = self.seat.machine.endings(|it| &**it == IDS[id]).pop() else { return };
         let Ending { id, identity, outcome, partitions: waiting } = ending;
-        let reached: Vec<TopicPartition> =
+        let reached: BTreeSet<TopicPartition> =
             waiting.into_iter().filter(|it| partitions.contains(&it.partition)).collect();
         for partition in &reached {
             self.partitions[partition.partition as usize].take_marker(identity, outcome, &mut self.writes);
