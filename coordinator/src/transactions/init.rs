@@ -29,7 +29,7 @@ pub(super) fn decide(
             Some(producer) => {
                 let identity = Identity { producer, epoch: 0 };
                 let before = Identity { producer, epoch: NO_EPOCH };
-                ready(now, ticket, init, identity, before)
+                ready(now, ticket, init, identity, (before, TimestampMs::NONE))
             }
         };
     };
@@ -62,6 +62,7 @@ fn renew(now: Now, ticket: Ticket, init: &Init, transaction: &Transaction) -> De
         let Some(producer) = init.fresh else { return needs_producer_id(ticket) };
         let epoch = if expected.is_some() { current.epoch } else { NO_EPOCH };
         let before = Identity { producer: current.producer, epoch };
+        let before = (before, transaction.last_started_at);
         return ready(now, ticket, init, Identity { producer, epoch: 0 }, before);
     }
     if transaction.is_exhausted() {
@@ -76,7 +77,8 @@ fn renew(now: Now, ticket: Ticket, init: &Init, transaction: &Transaction) -> De
         Some(_) => return Decision::reply(ticket, Reply::Init(Err(TransactionError::ProducerFenced))),
     };
     let producer = current.producer;
-    ready(now, ticket, init, Identity { producer, epoch }, Identity { producer, epoch: before })
+    let before = (Identity { producer, epoch: before }, transaction.last_started_at);
+    ready(now, ticket, init, Identity { producer, epoch }, before)
 }
 
 fn ready(
@@ -84,7 +86,7 @@ fn ready(
     ticket: Ticket,
     init: &Init,
     identity: Identity,
-    before: Identity,
+    (before, last_started_at): (Identity, TimestampMs),
 ) -> Decision<Transactions> {
     let metadata = Metadata {
         producer: identity.producer,
@@ -97,7 +99,7 @@ fn ready(
     };
     Decision {
         records: vec![Record::Transaction(Arc::clone(&init.id), metadata)],
-        notes: vec![Note::Before(Arc::clone(&init.id), before)],
+        notes: vec![Note::Before(Arc::clone(&init.id), before, last_started_at)],
         replies: vec![(ticket, Reply::Init(Ok(Initialized::Ready(identity))))],
     }
 }

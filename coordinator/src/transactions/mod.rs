@@ -37,8 +37,9 @@ use crate::time::{Monotonic, Now};
 /// What changes without a record.
 #[derive(Clone, Debug)]
 pub enum Note {
-    /// Who the producer was before its last InitProducerId, so that a repeated one is understood.
-    Before(TransactionalId, Identity),
+    /// Who the producer was before its last InitProducerId, so that a repeated one is understood, and when that one's
+    /// last transaction began.
+    Before(TransactionalId, Identity, TimestampMs),
     /// These partitions have their marker.
     Marked(TransactionalId, BTreeSet<TopicPartition>),
     /// The producer was to be fenced, but that could not be written down. The epoch is used up all the same.
@@ -209,11 +210,8 @@ impl Transactions {
         let transaction = Transaction {
             metadata: metadata.clone(),
             before: former.as_ref().map_or(NOBODY, |former| former.before),
-            fence_failed: former.as_ref().is_some_and(|former| former.fence_failed) && !over,
-            last_started_at: match (metadata.started_at, former) {
-                (TimestampMs::NONE, Some(former)) => former.last_started_at,
-                (started_at, _) => started_at,
-            },
+            fence_failed: former.is_some_and(|former| former.fence_failed) && !over,
+            last_started_at: metadata.started_at,
         };
         self.deadlines.extend(transaction.deadline().map(|at| (at, Arc::clone(id))));
         if metadata.state.is_ending() {
@@ -323,9 +321,10 @@ impl Machine for Transactions {
 
     fn note(&mut self, note: Note) {
         match note {
-            Note::Before(id, before) => {
+            Note::Before(id, before, last_started_at) => {
                 if let Some(transaction) = self.transactions.get_mut(&id) {
                     transaction.before = before;
+                    transaction.last_started_at = last_started_at;
                 }
             }
             Note::Marked(id, partitions) => {

@@ -100,7 +100,7 @@ pub(super) fn fence(now: Now, id: &TransactionalId, transaction: &Transaction) -
     let before = Identity { epoch: NO_EPOCH, ..transaction.before };
     Decision {
         records: vec![Record::Transaction(Arc::clone(id), fenced)],
-        notes: vec![Note::Before(Arc::clone(id), before)],
+        notes: vec![Note::Before(Arc::clone(id), before, transaction.last_started_at)],
         replies: Vec::new(),
     }
 }
