@@ -147,10 +147,12 @@ impl Partition {
     pub(crate) async fn committed(&self, appended: &Appended, deadline: Instant) -> Result<(), ProduceError> {
         let mut progress = self.progress.subscribe();
         let epoch = Some(appended.leader_epoch);
-        let settled = progress
-            .wait_for(|progress| progress.leading != epoch || progress.high_watermark >= appended.end);
+        let is_settled =
+            |progress: &Progress| progress.leading != epoch || progress.high_watermark >= appended.end;
+        // Copied out at once: what `wait_for` lends is locked, and `publish` waits for that lock with the partition's held.
+        let settled = async { progress.wait_for(is_settled).await.map(|progress| progress.leading) };
         match timeout_at(deadline, settled).await {
-            Ok(Ok(progress)) if progress.leading != epoch => Err(ResponseError::NotLeaderOrFollower.into()),
+            Ok(Ok(leading)) if leading != epoch => Err(ResponseError::NotLeaderOrFollower.into()),
             Ok(Ok(_)) => self.still_enough_in_sync(),
             Ok(Err(_)) => Err(ResponseError::NotLeaderOrFollower.into()),
             Err(_) => Err(ResponseError::RequestTimedOut.into()),
