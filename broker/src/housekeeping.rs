@@ -11,6 +11,7 @@ use tracing::error;
 
 use crate::clock;
 use crate::config::{Cleaners, Logs};
+use crate::moving;
 use crate::partition::Partitions;
 use crate::partition::compaction::Cleaning;
 
@@ -48,6 +49,9 @@ pub(crate) fn start(partitions: &Arc<Partitions>, logs: &Logs) -> Housekeeping {
         }
         cleaning
     });
+    for _ in 0..logs.movers {
+        work.spawn(moving::carry(Arc::clone(partitions)));
+    }
     let mut every = |interval: Duration, task: fn(&Partitions)| {
         work.spawn(repeat(Arc::clone(partitions), logs.initial_task_delay, interval, task));
     };

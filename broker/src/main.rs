@@ -17,6 +17,7 @@ mod house;
 mod housekeeping;
 mod inspection;
 mod machines;
+mod moving;
 mod net;
 #[allow(dead_code, reason = "a follower knows its leader before it can fetch from it")]
 mod partition;

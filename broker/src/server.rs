@@ -30,6 +30,7 @@ use crate::config::listeners::Listener;
 use crate::failures;
 use crate::house::House;
 use crate::housekeeping;
+use crate::moving::MoveRate;
 use crate::net::front::{BindError, Front};
 use crate::partition::Partitions;
 use crate::partition::directories::Directories;
@@ -344,6 +345,7 @@ async fn open_partitions(
     }
     let settings = LogSettings {
         producers: producer_settings(config),
+        move_rate: MoveRate::new(config.logs.move_window, config.logs.move_bytes_per_second),
         recovery_threads: std::thread::available_parallelism().map_or(1, usize::from),
     };
     let store = Store::new(Arc::new(OsDisk));

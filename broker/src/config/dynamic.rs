@@ -50,8 +50,6 @@ pub(crate) enum DynamicError {
     Password(String),
 }
 
-const NOT_YET: &str = "replicas are not moved between log directories yet";
-
 /// Keys that exist only as dynamic configs of a broker. No value is no limit.
 #[rustfmt::skip]
 const DYNAMIC_ONLY: &[Key] = keys! {
@@ -59,7 +57,7 @@ const DYNAMIC_ONLY: &[Key] = keys! {
         "Bytes per second that a leader gives to throttled followers.";
     "follower.replication.throttled.rate": Long = Some("9223372036854775807"), AtLeast(0.0), Medium, PerBroker => Honoured,
         "Bytes per second that a throttled follower takes from leaders.";
-    "replica.alter.log.dirs.io.max.bytes.per.second": Long = Some("9223372036854775807"), AtLeast(0.0), Medium, PerBroker => NoEffect(NOT_YET),
+    "replica.alter.log.dirs.io.max.bytes.per.second": Long = Some("9223372036854775807"), AtLeast(0.0), Medium, PerBroker => Honoured,
         "Bytes per second copied between log directories of a broker.";
 };
 

@@ -125,6 +125,20 @@ pub(crate) struct Logs {
     pub(crate) producer_id_expiration_check_interval: Duration,
     /// `None`: compacted topics are not compacted.
     pub(crate) cleaners: Option<Cleaners>,
+    /// How many take the steps of moves between directories. Range: `1..`.
+    pub(crate) movers: usize,
+    /// `alter.log.dirs.replication.quota.window.*`: one sample, and all of them.
+    pub(crate) move_window: MoveWindow,
+    /// Of all moves between directories together. `None`: no limit. Dynamic.
+    pub(crate) move_bytes_per_second: Option<u64>,
+}
+
+/// What the rate of moves between directories is taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MoveWindow {
+    /// A rate over less says nothing.
+    pub(crate) sample: Duration,
+    pub(crate) whole: Duration,
 }
 
 /// The cleaners of compacted topics.
@@ -371,7 +385,31 @@ fn logs(settings: &Settings) -> Logs {
         producer_id_expiration: settings.millis("producer.id.expiration.ms"),
         producer_id_expiration_check_interval: settings.millis("producer.id.expiration.check.interval.ms"),
         cleaners: settings.boolean("log.cleaner.enable").then(|| cleaners(settings)),
+        movers: movers(settings),
+        move_window: move_window(settings),
+        move_bytes_per_second: move_rate(settings),
     }
+}
+
+/// As many as there are directories, unless said otherwise.
+fn movers(settings: &Settings) -> usize {
+    let given = settings.integer_or_null("num.replica.alter.log.dirs.threads");
+    let given = given.and_then(|threads| usize::try_from(threads).ok());
+    given.unwrap_or_else(|| log_dirs(settings).len()).max(1)
+}
+
+fn move_window(settings: &Settings) -> MoveWindow {
+    let seconds = settings.int("alter.log.dirs.replication.quota.window.size.seconds");
+    let sample = Duration::from_secs(u64::try_from(seconds).unwrap_or(1));
+    let samples = settings.int("alter.log.dirs.replication.quota.window.num");
+    MoveWindow { sample, whole: sample.saturating_mul(u32::try_from(samples).unwrap_or(1)) }
+}
+
+/// A key that exists as a dynamic config only.
+fn move_rate(settings: &Settings) -> Option<u64> {
+    let given = settings.given().get("replica.alter.log.dirs.io.max.bytes.per.second")?;
+    let limit = given.trim().parse::<i64>().ok().filter(|limit| *limit != i64::MAX)?;
+    u64::try_from(limit).ok()
 }
 
 fn cleaners(settings: &Settings) -> Cleaners {

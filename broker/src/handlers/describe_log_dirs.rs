@@ -11,12 +11,14 @@ use kafka_protocol::messages::describe_log_dirs_response::{
 use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use storage::disk::{Disk, OsDisk};
+use storage::types::TopicPartition;
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use crate::handlers::Context;
 use crate::house::House;
 use crate::partition::Partition;
+use crate::partition::moving::FutureReplica;
 
 /// The partitions asked for; `None` is all of them.
 type Wanted = Option<HashMap<String, HashSet<i32>>>;
@@ -48,7 +50,7 @@ fn describe(house: &House, wanted: &Wanted) -> Vec<DescribeLogDirsResult> {
         if directory.is_offline() {
             return result.with_error_code(ResponseError::KafkaStorageError.code());
         }
-        let topics = topics(house.partitions.in_directory(index), wanted);
+        let topics = topics(house, index, wanted);
         with_space(result, &path).with_topics(topics)
     });
     described.collect()
@@ -65,15 +67,22 @@ fn with_space(result: DescribeLogDirsResult, path: &Path) -> DescribeLogDirsResu
     }
 }
 
-fn topics(partitions: Vec<Arc<Partition>>, wanted: &Wanted) -> Vec<DescribeLogDirsTopic> {
+fn topics(house: &House, directory: usize, wanted: &Wanted) -> Vec<DescribeLogDirsTopic> {
     let mut topics: BTreeMap<Arc<str>, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
-    for partition in partitions {
-        let id = partition.id();
-        let asked = wanted.as_ref().is_none_or(|wanted| {
+    let asked = |id: &TopicPartition| {
+        wanted.as_ref().is_none_or(|wanted| {
             wanted.get(&*id.topic).is_some_and(|partitions| partitions.contains(&id.partition))
-        });
-        if asked {
-            topics.entry(Arc::clone(&id.topic)).or_default().push(describe_partition(&partition));
+        })
+    };
+    for partition in house.partitions.in_directory(directory) {
+        if asked(partition.id()) {
+            let topic = topics.entry(Arc::clone(&partition.id().topic)).or_default();
+            topic.push(describe_partition(&partition));
+        }
+    }
+    for future in house.partitions.futures_in(directory) {
+        if asked(&future.id) {
+            topics.entry(Arc::clone(&future.id.topic)).or_default().push(describe_future(&future));
         }
     }
     let described = topics.into_iter().map(|(name, mut partitions)| {
@@ -92,4 +101,12 @@ fn describe_partition(partition: &Partition) -> DescribeLogDirsPartition {
         .with_partition_size(i64::try_from(partition.size_in_bytes()).unwrap_or(i64::MAX))
         .with_offset_lag(lag)
         .with_is_future_key(false)
+}
+
+fn describe_future(future: &FutureReplica) -> DescribeLogDirsPartition {
+    DescribeLogDirsPartition::default()
+        .with_partition_index(future.id.partition)
+        .with_partition_size(i64::try_from(future.size).unwrap_or(i64::MAX))
+        .with_offset_lag(future.lag)
+        .with_is_future_key(true)
 }

@@ -18,6 +18,7 @@ mod allocate_producer_ids;
 mod alter_configs;
 mod alter_partition;
 mod alter_partition_reassignments;
+mod alter_replica_log_dirs;
 mod api_versions;
 mod controlled_shutdown;
 mod create_partitions;
@@ -152,6 +153,7 @@ apis! {
     TxnOffsetCommit => txn_offset_commit::handle, versions 0..=4;
     DescribeConfigs => describe_configs::handle, versions 0..=4;
     AlterConfigs => alter_configs::handle, versions 0..=2;
+    AlterReplicaLogDirs => alter_replica_log_dirs::handle, versions 0..=2;
     DescribeLogDirs => describe_log_dirs::handle, versions 0..=4;
     CreatePartitions => create_partitions::handle, versions 0..=3;
     DeleteGroups => delete_groups::handle, versions 0..=2;

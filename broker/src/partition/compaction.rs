@@ -101,6 +101,7 @@ struct Taken<'a> {
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         self.cleaning.state().busy.remove(self.hosted.partition.id());
+        self.hosted.partition.relocation.end_cleaning();
     }
 }
 
@@ -121,6 +122,7 @@ impl Partitions {
             let present = self.get(partition.id());
             present.is_some_and(|present| Arc::ptr_eq(&present, partition))
                 && !self.directories[directory].is_offline()
+                && !partition.relocation.is_moving()
         };
         let mut pace = |bytes| cleaning.pass(bytes, goes_on);
         match cleaner.clean(partition.as_ref(), &taken.cleanable, now, &mut pace) {
@@ -145,7 +147,8 @@ impl Partitions {
         let mut filthiest: Option<(Hosted, Cleanable)> = None;
         for hosted in self.hosted_online() {
             let id = hosted.partition.id();
-            if state.busy.contains(id) || state.uncleanable.contains(id) {
+            let excluded = state.busy.contains(id) || state.uncleanable.contains(id);
+            if excluded || hosted.partition.relocation.is_moving() {
                 continue;
             }
             let (found, config) = hosted.partition.with(|log| (log.cleanable(now), log.config().clone()));
@@ -168,6 +171,9 @@ impl Partitions {
             }
         }
         let (hosted, cleanable) = filthiest?;
+        if !hosted.partition.relocation.begin_cleaning() {
+            return None;
+        }
         state.busy.insert(hosted.partition.id().clone());
         drop(state);
         Some(Taken { cleaning, hosted, cleanable })

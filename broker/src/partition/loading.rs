@@ -114,7 +114,10 @@ impl Partitions {
 }
 
 fn jobs_of(inventory: &Inventory) -> impl Iterator<Item = Job<'_>> {
-    let current = inventory.folders.iter().filter(|folder| folder.kind == FolderKind::Current);
+    let current = inventory
+        .folders
+        .iter()
+        .filter(|folder| matches!(folder.kind, FolderKind::Current | FolderKind::Future));
     current.map(move |folder| Job { inventory, folder, bytes: AtomicU64::new(0) })
 }
 

@@ -4,10 +4,12 @@
 //! settled under one lock. It knows no request and no wire version.
 
 pub(crate) mod compaction;
+mod copying;
 pub(crate) mod directories;
 mod leadership;
 mod loading;
 pub(crate) mod lookup;
+pub(crate) mod moving;
 mod produce_error;
 pub(crate) mod proposals;
 pub(crate) mod reading;
@@ -32,6 +34,7 @@ use crate::clock;
 use crate::config::topic::TopicConfig;
 
 use directories::Directories;
+use moving::Relocation;
 pub(crate) use produce_error::ProduceError;
 use reading::Isolation;
 pub(crate) use registry::Partitions;
@@ -56,6 +59,7 @@ pub(crate) struct Partition {
     progress: watch::Sender<Progress>,
     /// Consumers, who see what is committed.
     waiters: Arc<Waiters>,
+    relocation: Relocation,
     /// Followers, who see all that is appended.
     end_waiters: Arc<Waiters>,
     /// Those who wait until followers have let records go.
@@ -99,6 +103,7 @@ impl Partition {
             inner: Mutex::new(Inner { log, role: Role::Unassigned, flushed_at: clock::wall() }),
             progress: watch::Sender::new(Progress { leading: None, high_watermark }),
             waiters: Arc::default(),
+            relocation: Relocation::default(),
             end_waiters: Arc::default(),
             deletions: Arc::default(),
         }

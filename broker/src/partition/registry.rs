@@ -1,6 +1,6 @@
 //! All partitions of this broker and the log directories they live in.
 //!
-//! Always true: a partition is in at most one directory, and roles change one request at a time. What the controller
+//! Always true: a partition is in at most one directory (its copy on the way to another does not count), and roles change one request at a time. What the controller
 //! asks is in `roles`, what time asks in `upkeep`.
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,8 +22,10 @@ use crate::cluster::metadata::MetadataCache;
 use crate::config::BrokerConfig;
 use crate::config::properties::Properties;
 use crate::config::topic::TopicConfig;
+use crate::moving::MoveRate;
 use crate::partition::Partition;
 use crate::partition::directories::{Directories, DirectoryState};
+use crate::partition::moving::Moves;
 use crate::partition::surroundings::Surroundings;
 
 /// Topic configurations as far as this broker knows them; a topic without overrides has the broker's defaults.
@@ -110,11 +112,12 @@ pub(super) struct Condemned {
 }
 
 /// What the logs of this broker have in common.
-#[derive(Clone, Debug)]
 pub(crate) struct LogSettings {
     pub(crate) producers: ProducerSettings,
     /// Threads that open and check logs at the start. Range: `1..`.
     pub(crate) recovery_threads: usize,
+    /// What moves between directories may copy.
+    pub(crate) move_rate: MoveRate,
 }
 
 pub(crate) struct Partitions {
@@ -129,6 +132,8 @@ pub(crate) struct Partitions {
     /// Epoch of the newest controller heard of. Held while roles change, so that they change one request at a time.
     pub(super) controller_epoch: Mutex<i32>,
     pub(super) condemned: Mutex<Vec<Condemned>>,
+    pub(super) moves: Moves,
+    move_rate: MoveRate,
 }
 
 /// What `config` says about producers.
@@ -172,8 +177,11 @@ impl Partitions {
             hosted: RwLock::default(),
             controller_epoch: Mutex::new(0),
             condemned: Mutex::default(),
+            moves: Moves::default(),
+            move_rate: settings.move_rate,
         };
         let failure = partitions.load_all(settings.recovery_threads);
+        partitions.resume_moves();
         match failure {
             Some(error) if partitions.directories.iter().all(DirectoryState::is_offline) => Err(error),
             _ => Ok(partitions),
@@ -209,6 +217,14 @@ impl Partitions {
                 now: clock::wall(),
             },
         )?;
+        if folder.kind == FolderKind::Future {
+            log.set_high_watermark(offset_of(&inventory.high_watermarks));
+            if let Some((directory, spare)) = self.moves.found(id.clone(), inventory.directory, log) {
+                warn!(partition = %id, "found two copies that were to replace it; one of them goes");
+                self.discard(directory, spare);
+            }
+            return Ok(());
+        }
         log.set_cleaned(inventory.cleaned.get(id).copied());
         let partition = Partition::new(
             Arc::clone(&self.around),
@@ -218,15 +234,15 @@ impl Partitions {
             offset_of(&inventory.high_watermarks),
         );
         let hosted = Hosted { partition: Arc::new(partition), directory: inventory.directory };
-        let twin = self.hosted.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), hosted);
-        match twin {
-            Some(twin) => Err(StorageError::Duplicate {
-                partition: id.clone(),
-                first: self.directories[twin.directory].path().to_path_buf(),
-                second: folder.path.clone(),
-            }),
-            None => Ok(()),
+        let twin = {
+            let mut all = self.hosted.write().unwrap_or_else(PoisonError::into_inner);
+            all.insert(id.clone(), hosted.clone())
+        };
+        if let Some(twin) = twin {
+            let kept = self.settle_twins(twin, hosted)?;
+            self.hosted.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), kept);
         }
+        Ok(())
     }
 
     /// A new, empty log in the directory with the fewest partitions.
@@ -235,24 +251,11 @@ impl Partitions {
         id: &TopicPartition,
         topic_id: Option<TopicId>,
     ) -> Result<Hosted, StorageError> {
-        let index = self.roomiest_directory().ok_or(StorageError::NoDirectory)?;
-        let config = self.configs.of(&id.topic);
+        let preferred = self.moves.take_preferred(id).filter(|index| !self.directories[*index].is_offline());
+        let index = preferred.or_else(|| self.roomiest_directory()).ok_or(StorageError::NoDirectory)?;
         let folder = self.directories[index].path().join(directory::partition_name(id));
-        let opened = Log::open(
-            &self.store,
-            LogOptions {
-                folder,
-                partition: id.clone(),
-                config: Arc::new(config.log.clone()),
-                recovery_point: Offset::ZERO,
-                log_start: Offset::ZERO,
-                last_stop: LastStop::Clean,
-                topic_id,
-                producers: self.producer_settings(),
-                now: clock::wall(),
-            },
-        );
-        let log = opened.inspect_err(|error| self.report(index, error))?;
+        let log = self.open_empty(id, folder, topic_id).inspect_err(|error| self.report(index, error))?;
+        let config = self.configs.of(&id.topic);
         let partition = Arc::new(Partition::new(
             Arc::clone(&self.around),
             Arc::clone(&self.directories),
@@ -262,7 +265,35 @@ impl Partitions {
         ));
         let hosted = Hosted { partition, directory: index };
         self.hosted.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), hosted.clone());
+        self.resume_move(&hosted);
         Ok(hosted)
+    }
+
+    /// An empty log in a folder of its own.
+    pub(super) fn open_empty(
+        &self,
+        id: &TopicPartition,
+        folder: PathBuf,
+        topic_id: Option<TopicId>,
+    ) -> Result<Log, StorageError> {
+        Log::open(
+            &self.store,
+            LogOptions {
+                folder,
+                partition: id.clone(),
+                config: Arc::new(self.configs.of(&id.topic).log.clone()),
+                recovery_point: Offset::ZERO,
+                log_start: Offset::ZERO,
+                last_stop: LastStop::Clean,
+                topic_id,
+                producers: self.producer_settings(),
+                now: clock::wall(),
+            },
+        )
+    }
+
+    pub(crate) fn move_rate(&self) -> &MoveRate {
+        &self.move_rate
     }
 
     fn producer_settings(&self) -> ProducerSettings {
@@ -276,7 +307,7 @@ impl Partitions {
             counts[one.directory] += 1;
         }
         let online = (0..counts.len()).filter(|index| !self.directories[*index].is_offline());
-        online.min_by_key(|index| counts[*index])
+        online.min_by_key(|index| counts[*index] + self.moves.count_in(*index))
     }
 
     pub(crate) fn get(&self, id: &TopicPartition) -> Option<Arc<Partition>> {
@@ -359,6 +390,7 @@ impl Partitions {
     /// The broker's configuration changed: the defaults of every topic, and how long producers are remembered.
     pub(crate) fn rebase(&self, broker: &Arc<BrokerConfig>) {
         self.configs.rebase(Arc::clone(broker));
+        self.move_rate.set_limit(broker.logs.move_bytes_per_second);
         self.around.configure(broker);
         let producers = producer_settings(broker);
         *self.producers.write().unwrap_or_else(PoisonError::into_inner) = producers;

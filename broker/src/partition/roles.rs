@@ -220,6 +220,9 @@ impl Partitions {
     }
 
     fn stop(&self, id: &TopicPartition, epoch: i32, delete: bool) -> Result<(), ResponseError> {
+        if delete {
+            self.give_up_move(id);
+        }
         let Some(hosted) = self.hosted(id) else { return Ok(()) };
         if self.directories[hosted.directory].is_offline() {
             return Err(ResponseError::KafkaStorageError);

@@ -80,8 +80,9 @@ impl Partitions {
     /// Flushes and closes every log and leaves the marks of a clean stop. Appends are refused from here on.
     pub(crate) fn close(&self) {
         for (index, state) in self.directories.iter().enumerate().filter(|(_, state)| !state.is_offline()) {
-            let failed =
-                self.in_directory(index).iter().filter(|partition| !self.close_one(partition)).count();
+            let copies = self.close_moves(index);
+            let logs = self.in_directory(index);
+            let failed = copies + logs.iter().filter(|partition| !self.close_one(partition)).count();
             for checkpoint in [
                 OffsetCheckpoint::RecoveryPoints,
                 OffsetCheckpoint::LogStarts,
@@ -100,10 +101,11 @@ impl Partitions {
 
     pub(super) fn checkpoint_directory(&self, index: usize, checkpoint: OffsetCheckpoint) {
         let partitions = self.in_directory(index);
-        let offsets: BTreeMap<TopicPartition, Offset> = partitions
+        let mut offsets: BTreeMap<TopicPartition, Offset> = partitions
             .iter()
             .filter_map(|partition| Some((partition.id().clone(), partition.checkpointed(checkpoint)?)))
             .collect();
+        offsets.extend(self.checkpointed_futures(index, checkpoint));
         match self.directories[index].directory.write_offsets(checkpoint, &offsets) {
             Ok(()) => self.directories[index].note_room(),
             Err(error) => self.report(index, &error),

@@ -1,6 +1,6 @@
 //! Log directories, segments, retention, flushing, compaction.
 
-use super::reasons::{BUFFER, FORMAT, KRAFT, MOVES, THREADS};
+use super::reasons::{BUFFER, FORMAT, KRAFT, THREADS};
 use crate::config::key::{Key, keys};
 
 #[rustfmt::skip]
@@ -72,7 +72,7 @@ pub(super) const KEYS: &[Key] = keys! {
         "How long a failed directory may stay unreported, in ms.";
     "num.recovery.threads.per.data.dir": Int = Some("1"), AtLeast(1.0), High, ClusterWide => NoEffect(THREADS),
         "Threads for loading logs of each directory.";
-    "num.replica.alter.log.dirs.threads": Int = None, Any, High, ReadOnly => NoEffect(MOVES),
+    "num.replica.alter.log.dirs.threads": Int = None, Any, High, ReadOnly => Honoured,
         "Threads that move replicas between log directories.";
     "log.cleaner.enable": Boolean = Some("true"), Any, Medium, ReadOnly => Honoured,
         "Whether the log cleaner runs.";

@@ -9,7 +9,6 @@ pub(super) const JMX: &str = "it concerns the metrics of the Java broker, and th
 pub(super) const KRAFT: &str = "it belongs to KRaft mode, and this broker works with ZooKeeper";
 pub(super) const REPLICATION: &str =
     "it concerns several brokers, and brokers do not replicate to each other yet";
-pub(super) const MOVES: &str = "replicas are not moved between log directories yet";
 pub(super) const BUFFER: &str =
     "it sizes a buffer of the Java broker, and cleaners read in steps of 1 MiB here";
 pub(super) const QUOTAS: &str = "quotas are not enforced yet";

@@ -1,6 +1,6 @@
 //! The broker as a whole: identity, topics, codecs, metrics, quotas.
 
-use super::reasons::{CLASS, JMX, KRAFT, METRICS, MOVES, QUOTAS, THREADS, UNSTABLE};
+use super::reasons::{CLASS, JMX, KRAFT, METRICS, QUOTAS, THREADS, UNSTABLE};
 use crate::config::key::{Key, keys};
 
 #[rustfmt::skip]
@@ -95,9 +95,9 @@ pub(super) const KEYS: &[Key] = keys! {
         "Samples kept for replication quotas.";
     "replication.quota.window.size.seconds": Int = Some("1"), AtLeast(1.0), Low, ReadOnly => Honoured,
         "Length of each of those samples, in seconds.";
-    "alter.log.dirs.replication.quota.window.num": Int = Some("11"), AtLeast(1.0), Low, ReadOnly => NoEffect(MOVES),
+    "alter.log.dirs.replication.quota.window.num": Int = Some("11"), AtLeast(1.0), Low, ReadOnly => Honoured,
         "Samples kept for the quota of moves between log directories.";
     "alter.log.dirs.replication.quota.window.size.seconds": Int = Some("1"), AtLeast(1.0), Low, ReadOnly
-        => NoEffect(MOVES),
+        => Honoured,
         "Length of each of those samples, in seconds.";
 };
