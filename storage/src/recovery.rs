@@ -61,8 +61,11 @@ impl Loading<'_> {
             entries = self.list(&folder)?;
         }
         let (mut segments, mut damaged) = self.find_segments(&folder, &entries)?;
-        if self.last_stop == LastStop::Killed {
-            self.find_unfinished(&segments, &mut damaged)?;
+        match self.last_stop {
+            LastStop::Killed => self.find_unfinished(&segments, &mut damaged)?,
+            // What lies behind the recovery point is checked in its order: nothing in front of it may be walked before.
+            LastStop::Unclean => damaged.retain(|base| *base < self.first_unflushed(&segments)),
+            LastStop::Clean => {}
         }
         let untouched = damaged.is_empty() && self.last_stop != LastStop::Unclean;
         let end_is_known = segments.last().is_some_and(|last| damaged.contains(&last.base));
@@ -266,12 +269,19 @@ impl Loading<'_> {
         Ok(snapshots_in(&self.list(&self.home.folder())?))
     }
 
+    /// Base of the segment that contains the recovery point, or of the first behind it.
+    fn first_unflushed(&self, segments: &[Arc<Segment>]) -> Offset {
+        let index = segments.partition_point(|segment| segment.base <= self.recovery_point).saturating_sub(1);
+        segments.get(index).map_or(self.recovery_point, |segment| segment.base)
+    }
+
     fn recover_from_recovery_point(
         &self,
         segments: &mut Vec<Arc<Segment>>,
         epochs: &mut LeaderEpochs,
     ) -> Result<(), StorageError> {
-        let first = segments.partition_point(|segment| segment.base <= self.recovery_point).saturating_sub(1);
+        let unflushed = self.first_unflushed(segments);
+        let first = segments.partition_point(|segment| segment.base < unflushed);
         for index in first..segments.len() {
             let Some(segment) = segments.get(index).cloned() else { break };
             let cut = self.recover_segment(&segment, segments, epochs)?;
@@ -345,8 +355,12 @@ impl Loading<'_> {
         if epochs_changed {
             epochs.write_or_keep(self.home.disk.as_ref())?;
         }
-        let snapshot = producers.take_snapshot(self.home.disk.as_ref(), &self.home.folder(), self.syncs());
-        unless_full(snapshot.map(drop))?;
+        // At the end of the log there will be one of a state that knows more than the last batch of each producer.
+        let is_last = cut > 0 || segments.last().is_some_and(|last| last.base == segment.base);
+        if !is_last {
+            let (disk, folder) = (self.home.disk.as_ref(), self.home.folder());
+            unless_full(producers.take_snapshot(disk, &folder, self.syncs()).map(drop))?;
+        }
         Ok(cut)
     }
 

@@ -8,6 +8,8 @@ pub(crate) mod faulty;
 mod file_bytes;
 mod mapping;
 mod os;
+#[cfg(test)]
+pub(crate) mod powered;
 
 use std::fmt;
 use std::io::{self, IoSlice};

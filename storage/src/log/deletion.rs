@@ -96,8 +96,8 @@ impl Log {
         self.discard(segments.into_iter().take(count), now)
     }
 
-    /// Gives the files of segments, which nobody can find any more, the suffix `.deleted`. The first error is
-    /// yielded at the end; opening the log removes what was left behind.
+    /// Gives the files of segments, which nobody can find any more, the suffix `.deleted`. Ends at the first error: a
+    /// segment that stays between two that go would be a hole when the log is opened again.
     pub(super) fn discard(
         &mut self,
         segments: impl Iterator<Item = Arc<Segment>>,
@@ -105,23 +105,14 @@ impl Log {
     ) -> Result<(), StorageError> {
         let disk = self.store.disk().clone();
         let folder = self.folder();
-        let mut result = Ok(());
         for segment in segments {
-            let files = segment.mark_deleted();
-            let snapshot = self.producers.mark_snapshot_deleted(disk.as_ref(), &folder, segment.base);
             segment.release();
-            let mut paths = Vec::new();
-            match files {
-                Ok(files) => paths.extend(files),
-                Err(error) => result = result.and(Err(error)),
-            }
-            match snapshot {
-                Ok(snapshot) => paths.extend(snapshot),
-                Err(error) => result = result.and(Err(error)),
-            }
-            self.doom(paths, now);
+            let files = segment.mark_deleted()?;
+            let snapshot = self.producers.mark_snapshot_deleted(disk.as_ref(), &folder, segment.base);
+            self.doom(files, now);
+            self.doom(snapshot?.into_iter().collect(), now);
         }
-        result
+        Ok(())
     }
 
     pub(super) fn doom(&mut self, paths: Vec<PathBuf>, now: TimestampMs) {

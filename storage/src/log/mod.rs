@@ -398,7 +398,8 @@ impl Log {
             return Ok(());
         }
         self.shared.start.store(start.0, Ordering::Release);
-        self.shared.recovery_point.fetch_max(start.0, Ordering::AcqRel);
+        // The recovery point stays where Kafka raises it too: after a power cut segments in front of the start may be
+        // back, and what they hold was never flushed.
         self.shared.high_watermark.fetch_max(start.0, Ordering::AcqRel);
         self.producers.on_log_start(start);
         self.publish_first_unstable();

@@ -23,7 +23,8 @@ impl Loading<'_> {
         segments: &[Arc<Segment>],
         damaged: &mut BTreeSet<Offset>,
     ) -> Result<(), StorageError> {
-        let first = segments.partition_point(|segment| segment.base <= self.recovery_point).saturating_sub(1);
+        let unflushed = self.first_unflushed(segments);
+        let first = segments.partition_point(|segment| segment.base < unflushed);
         let closed = segments.len().saturating_sub(1);
         for segment in segments.get(first..closed).unwrap_or_default() {
             if !damaged.contains(&segment.base) && !segment.has_final_indexes(self.config)? {

@@ -2,6 +2,7 @@
 
 mod appending;
 mod compacting;
+mod crashing;
 mod damage;
 mod faults;
 mod killed;

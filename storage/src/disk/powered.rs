@@ -1,0 +1,338 @@
+//! A disk whose power fails: what was not synced is there in part, in whole or not at all, as the seed decides.
+//!
+//! Works on real files, and remembers what of them is durable: the content of a file since its last sync, the names of a
+//! folder since the last sync of that. Stricter than the file systems we know: a synced file without a synced name is lost,
+//! and writes reach the disk in any order.
+
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Disk, DiskFile, Entry, Lock, Mapping, Open, OsDisk, Space};
+use crate::types::TimestampMs;
+
+/// Numbers that follow from a seed (SplitMix64).
+#[derive(Clone, Debug)]
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// `0..sides`.
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
+        (self.next() % sides.max(1) as u64) as usize
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Write(u64, Vec<u8>),
+    Length(u64),
+}
+
+#[derive(Debug, Default)]
+struct Inode {
+    durable: Vec<u8>,
+    pending: Vec<Change>,
+}
+
+#[derive(Clone, Debug)]
+enum Naming {
+    Link(String, usize),
+    Unlink(String),
+    Rename(String, String),
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    live: BTreeMap<String, usize>,
+    durable: BTreeMap<String, usize>,
+    pending: Vec<Naming>,
+}
+
+#[derive(Debug, Default)]
+struct World {
+    inodes: Vec<Inode>,
+    folders: BTreeMap<PathBuf, Names>,
+    /// Changes until the power fails; `None`: never.
+    left: Option<usize>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PoweredDisk {
+    world: Arc<Mutex<World>>,
+}
+
+impl PoweredDisk {
+    /// After `changes` more, nothing works any more.
+    pub(crate) fn fail_after(&self, changes: usize) {
+        self.world().left = Some(changes);
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.world().left == Some(0)
+    }
+
+    /// What is found when the power is back, of the files of `from`, put into the empty folder `to`.
+    pub(crate) fn salvage(&self, from: &Path, to: &Path, dice: &mut Dice) {
+        let world = self.world();
+        let Some(names) = world.folders.get(from) else { return };
+        let mut found = names.durable.clone();
+        let kept = some_of(names.pending.len(), dice);
+        for naming in names.pending.iter().take(kept) {
+            apply_naming(&mut found, naming);
+        }
+        for (name, inode) in found {
+            std::fs::write(to.join(name), salvaged(&world.inodes[inode], dice)).expect("written");
+        }
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tick(world: &mut World) -> io::Result<()> {
+        match &mut world.left {
+            Some(0) => Err(io::Error::from_raw_os_error(libc::EIO)),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn name(&self, path: &Path, naming: impl FnOnce(&mut World, &str) -> Naming) -> io::Result<()> {
+        let mut world = self.world();
+        PoweredDisk::tick(&mut world)?;
+        let (folder, name) = split(path);
+        let naming = naming(&mut world, &name);
+        let names = world.folders.entry(folder).or_default();
+        apply_naming(&mut names.live, &naming);
+        names.pending.push(naming);
+        Ok(())
+    }
+}
+
+fn split(path: &Path) -> (PathBuf, String) {
+    let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+    (path.parent().expect("a folder").to_path_buf(), name)
+}
+
+/// None, all, or anything between.
+fn some_of(count: usize, dice: &mut Dice) -> usize {
+    match dice.roll(4) {
+        0 => 0,
+        1 => count,
+        _ => dice.roll(count + 1),
+    }
+}
+
+fn apply_naming(names: &mut BTreeMap<String, usize>, naming: &Naming) {
+    match naming {
+        Naming::Link(name, inode) => drop(names.insert(name.clone(), *inode)),
+        Naming::Unlink(name) => drop(names.remove(name)),
+        Naming::Rename(from, to) => {
+            if let Some(inode) = names.remove(from) {
+                names.insert(to.clone(), inode);
+            }
+        }
+    }
+}
+
+fn apply(content: &mut Vec<u8>, change: &Change) {
+    match change {
+        Change::Length(length) => content.resize(*length as usize, 0),
+        Change::Write(position, bytes) => {
+            let (from, upto) = (*position as usize, *position as usize + bytes.len());
+            content.resize(content.len().max(upto), 0);
+            content[from..upto].copy_from_slice(bytes);
+        }
+    }
+}
+
+fn salvaged(inode: &Inode, dice: &mut Dice) -> Vec<u8> {
+    let mut content = inode.durable.clone();
+    let in_order = dice.roll(3) > 0;
+    let kept = some_of(inode.pending.len(), dice);
+    for (index, change) in inode.pending.iter().enumerate() {
+        let reached = if in_order { index < kept } else { dice.roll(2) == 0 };
+        match change {
+            _ if reached => apply(&mut content, change),
+            // The one that was under way is torn.
+            Change::Write(position, bytes) if in_order && index == kept => {
+                let torn = dice.roll(bytes.len() + 1);
+                apply(&mut content, &Change::Write(*position, bytes[..torn].to_vec()));
+            }
+            _ => {}
+        }
+    }
+    if dice.roll(3) == 0 {
+        // The length reached the disk and the data did not.
+        let mut whole = inode.durable.clone();
+        inode.pending.iter().for_each(|change| apply(&mut whole, change));
+        content.resize(content.len().max(whole.len()), 0);
+    }
+    content
+}
+
+impl Disk for PoweredDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        let (folder, name) = split(path);
+        let known = self.world().folders.get(&folder).and_then(|names| names.live.get(&name).copied());
+        let inode = match known {
+            Some(inode) if how == Open::Replace => {
+                let mut world = self.world();
+                PoweredDisk::tick(&mut world)?;
+                world.inodes[inode].pending.push(Change::Length(0));
+                inode
+            }
+            Some(inode) => inode,
+            None if matches!(how, Open::Create | Open::Replace) => {
+                self.name(path, |world, name| {
+                    world.inodes.push(Inode::default());
+                    Naming::Link(name.to_string(), world.inodes.len() - 1)
+                })?;
+                self.world().inodes.len() - 1
+            }
+            None => return Err(io::ErrorKind::NotFound.into()),
+        };
+        let file = OsDisk.open(path, how)?;
+        Ok(Arc::new(PoweredFile { file, inode, disk: self.clone() }))
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        OsDisk.list(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        OsDisk.exists(path)
+    }
+
+    fn create_directories(&self, path: &Path) -> io::Result<()> {
+        OsDisk.create_directories(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if !OsDisk.exists(from)? {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let (_, new_name) = split(to);
+        self.name(from, |_, name| Naming::Rename(name.to_string(), new_name))?;
+        OsDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        if !OsDisk.exists(path)? {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.name(path, |_, name| Naming::Unlink(name.to_string()))?;
+        OsDisk.remove(path)
+    }
+
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove_directory(path)
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        let mut world = self.world();
+        PoweredDisk::tick(&mut world)?;
+        if let Some(names) = world.folders.get_mut(path) {
+            names.durable = names.live.clone();
+            names.pending.clear();
+        }
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        OsDisk.lock(path)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        OsDisk.space(path)
+    }
+
+    fn open_files_max(&self) -> u64 {
+        OsDisk.open_files_max()
+    }
+
+    fn cache_identity(&self, _: &Path) -> io::Result<Option<String>> {
+        Ok(None)
+    }
+
+    fn fingerprint(&self, path: &Path) -> io::Result<String> {
+        OsDisk.fingerprint(path)
+    }
+}
+
+#[derive(Debug)]
+struct PoweredFile {
+    file: Arc<dyn DiskFile>,
+    inode: usize,
+    disk: PoweredDisk,
+}
+
+impl DiskFile for PoweredFile {
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+
+    fn modified(&self) -> io::Result<TimestampMs> {
+        self.file.modified()
+    }
+
+    fn set_modified(&self, modified: TimestampMs) -> io::Result<()> {
+        self.file.set_modified(modified)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, position)
+    }
+
+    fn write_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
+        let mut world = self.disk.world();
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        // The write during which the power fails may have reached the disk too.
+        let powered = PoweredDisk::tick(&mut world);
+        world.inodes[self.inode].pending.push(Change::Write(position, bytes));
+        powered?;
+        crate::disk::write_all(self.file.as_ref(), &mut slices.to_vec(), position)?;
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        let mut world = self.disk.world();
+        PoweredDisk::tick(&mut world)?;
+        world.inodes[self.inode].pending.push(Change::Length(length));
+        self.file.set_len(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut world = self.disk.world();
+        PoweredDisk::tick(&mut world)?;
+        let inode = &mut world.inodes[self.inode];
+        for change in std::mem::take(&mut inode.pending) {
+            apply(&mut inode.durable, &change);
+        }
+        Ok(())
+    }
+
+    fn reread(&self) -> io::Result<()> {
+        self.sync()
+    }
+
+    fn map(&self, length: u64) -> io::Result<Mapping> {
+        self.file.map(length)
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.file.descriptor()
+    }
+}
