@@ -133,6 +133,8 @@ impl Cluster {
             if let Some(found) = found(self) {
                 return found;
             }
+            let dead: Vec<String> = self.brokers.iter().filter_map(Broker::sudden_end).collect();
+            assert!(dead.is_empty(), "{dead:?}, while waiting for: {what}");
             assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
             std::thread::park_timeout(Duration::from_millis(50));
         }

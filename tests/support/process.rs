@@ -142,6 +142,22 @@ impl Process {
         self.ended.is_some()
     }
 
+    /// How the process ended by itself, if it has; it is not reaped.
+    pub(crate) fn sudden_end(&self) -> Option<String> {
+        // SAFETY: `info` is plain data that waitid fills in; WNOWAIT leaves the child waitable, and its fields are read
+        // only where waitid found an ended child.
+        unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+            let result = libc::waitid(libc::P_PID, self.pid(), &mut info, options);
+            if result != 0 || info.si_pid() == 0 {
+                return None;
+            }
+            let how = if info.si_code == libc::CLD_EXITED { "with exit code" } else { "by signal" };
+            Some(format!("{} ended {how} {}", self.name, info.si_status()))
+        }
+    }
+
     pub(crate) fn signal(&self, signal: i32) {
         assert!(self.ended.is_none(), "{} has ended; its process id may belong to another", self.name);
         // SAFETY: the child was not reaped yet, so its id is still its own.

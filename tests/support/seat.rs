@@ -268,6 +268,11 @@ impl Broker {
         self.process.take().expect("running").wait(PATIENCE)
     }
 
+    /// How its process ended without being told to.
+    pub(crate) fn sudden_end(&self) -> Option<String> {
+        self.process.as_ref()?.sudden_end()
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         self.process.is_some()
     }

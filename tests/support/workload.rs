@@ -120,7 +120,8 @@ fn lines(text: &str) -> Vec<Seen> {
 
 fn consumer(topic: &str, bootstrap: &str) -> Process {
     let mut command = Command::new("kcat");
-    command.args(["-q", "-u", "-b", bootstrap, "-f", "%p %o %s\n"]);
+    // -E: a moment without any broker is no reason to end.
+    command.args(["-q", "-u", "-E", "-b", bootstrap, "-f", "%p %o %s\n"]);
     for setting in [
         "auto.offset.reset=earliest",
         "session.timeout.ms=6000",
