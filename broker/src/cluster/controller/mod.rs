@@ -253,6 +253,8 @@ impl<R: ReplicaSide> Candidate<R> {
 
     /// Waits for the present controller to go, or tries to be the next one.
     async fn next_round(&mut self) -> Result<(), zk::Error> {
+        // From before the look at it: a session that ends from here on is noticed below.
+        let mut session = self.zookeeper.session();
         self.register_again().await?;
         let (found, watcher) = self.zookeeper.get_and_watch(paths::CONTROLLER).await?;
         let Some((data, stat)) = found else {
@@ -274,6 +276,8 @@ impl<R: ReplicaSide> Candidate<R> {
         loop {
             tokio::select! {
                 _ = &mut changed => return Ok(()),
+                // The watch may have gone with the client that set it, and with an expired session the broker's entry.
+                _ = session.changed() => return Ok(()),
                 // Dropped unanswered: the asker hears that this is not the controller.
                 Some(command) = self.commands.recv() => drop(command),
             }
