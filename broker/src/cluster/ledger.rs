@@ -204,9 +204,17 @@ impl Ledger {
 
     /// `None` where the partition was never started.
     pub(super) async fn state(&self, name: &TopicPartition) -> Result<Option<Leadership>, Lost> {
+        Ok(self.state_and_zxid(name).await?.map(|(state, _)| state))
+    }
+
+    /// With the position of its last write in ZooKeeper's order (`mzxid`).
+    pub(super) async fn state_and_zxid(
+        &self,
+        name: &TopicPartition,
+    ) -> Result<Option<(Leadership, i64)>, Lost> {
         let path = paths::partition_state(name);
         match self.get(&path).await? {
-            Some((data, stat)) => Ok(Some(znodes::state(name, &data, stat.version)?)),
+            Some((data, stat)) => Ok(Some((znodes::state(name, &data, stat.version)?, stat.mzxid))),
             None => Ok(None),
         }
     }

@@ -40,16 +40,22 @@ impl Ledger {
             .collect();
         let states = self
             .together(&partitions, |ledger, name| async move {
-                Ok(ledger.state(&name).await?.map(|state| (name, state)))
+                Ok(ledger.state_and_zxid(&name).await?.map(|(state, zxid)| (name, state, zxid)))
             })
             .await?;
+        let (mut leaderships, mut written) = (BTreeMap::new(), BTreeMap::new());
+        for (name, state, zxid) in states.into_iter().flatten() {
+            written.insert(name.clone(), zxid);
+            leaderships.insert(name, state);
+        }
         let preferred_elections = self.preferred_elections().await?;
         let (reassignments, reassignment_list) = self.reassignments().await?;
         let without_id = topics.iter().filter(|(record, _)| record.id.is_none()).count();
         let loaded = Loaded {
             brokers: brokers.iter().map(|(broker, _)| broker.clone()).collect(),
             topics: topics.iter().map(|(record, _)| record.clone()).collect(),
-            leaderships: states.into_iter().flatten().collect(),
+            leaderships,
+            written,
             deletions: self.names(paths::DELETE_TOPICS).await?.into_iter().collect(),
             preferred_elections,
             reassignments,

@@ -3,13 +3,15 @@
 //! A broker that is up is told everything it holds; one that is gone loses its leaderships and its places in the in-sync
 //! sets. A new epoch under a known id means both, in that order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use storage::types::{BrokerId, TopicPartition};
 
-use super::controller::{Controller, Task};
-use super::image::{PartitionPhase, Replicas};
+use super::controller::{Controller, Pending, Strategy, Task, Then};
+use super::election::Candidates;
+use super::image::{Image, PartitionPhase, Replicas};
+use super::plan::Operation;
 use super::types::LiveBroker;
 
 impl Controller {
@@ -146,6 +148,61 @@ impl Controller {
         }
         if !new.is_empty() {
             self.first([Task::ReplicasGone(new)]);
+        }
+    }
+}
+
+/// Members of in-sync sets that restarted between two controllers, so that none saw them gone, by partition. None of them
+/// where nobody who stayed can lead: then only the leader restarted, and what follows needs an epoch of its own.
+///
+/// Apache's controller takes them for what they were. A leader that lost the end of its log with the power of its machine
+/// then goes on in its old epoch, and the followers throw away what they had replicated.
+pub(super) type Restarts = BTreeMap<TopicPartition, BTreeSet<BrokerId>>;
+
+impl Image {
+    /// `written`: when each state was last written. Where that is unknown nobody restarted; where there is one replica, no
+    /// other can differ from it.
+    pub(super) fn restarts(&self, written: &BTreeMap<TopicPartition, i64>) -> Restarts {
+        let mut restarts = Restarts::new();
+        for (name, partition) in self.partitions() {
+            let (Some(state), Some(written)) = (&partition.leadership, written.get(&name)) else { continue };
+            let restarted =
+                |id: &BrokerId| self.brokers.get(id).is_some_and(|broker| broker.epoch > *written);
+            let stayed = |id: &BrokerId| self.is_live(*id) && !restarted(id);
+            let alone = partition.assignment.replicas.len() == 1;
+            if alone || self.is_queued_for_deletion(&name.topic) || !state.isr.iter().any(restarted) {
+                continue;
+            }
+            if state.isr.iter().any(stayed) {
+                restarts.insert(name, state.isr.iter().copied().filter(restarted).collect());
+            } else if restarted(&state.leader) {
+                restarts.insert(name, BTreeSet::new());
+            }
+        }
+        restarts
+    }
+}
+
+impl Controller {
+    pub(super) fn renew(&mut self, restarts: Restarts) {
+        let mut work = Vec::new();
+        for (name, distrusted) in restarts {
+            let Some(partition) = self.image.partition(&name) else { continue };
+            let Some(current) = &partition.leadership else { continue };
+            let candidates = Candidates {
+                assignment: &partition.assignment,
+                current,
+                live: &self.image.live_replicas(&name),
+                running: &self.image.running_replicas(&name),
+            };
+            let elected = candidates.without(&distrusted).filter(|_| self.check_epoch(current).is_ok());
+            let Some(mut elected) = elected else { continue };
+            elected.leadership.controller_epoch = self.epoch;
+            let operation = Operation::SetState(name.clone(), elected.leadership.clone());
+            work.push((operation, Pending::Elected(name, elected)));
+        }
+        if !work.is_empty() {
+            self.execute(work, Then::Elections(Strategy::Offline { unclean: false }, Vec::new()));
         }
     }
 }

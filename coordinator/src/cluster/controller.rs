@@ -9,6 +9,7 @@ use std::sync::Arc;
 use storage::types::{BrokerId, TopicId, TopicPartition};
 
 use super::batch::Batch;
+use super::brokers::Restarts;
 use super::election::Elected;
 use super::image::{Deletion, Image, PartitionPhase, ReplicaPhase, Replicas};
 use super::plan::{
@@ -41,6 +42,8 @@ pub(super) enum Task {
     /// After `ReplicasGone`: brokers hear of it even if nothing was elected.
     AnnounceIfQuiet,
     StartPartitions(Vec<TopicPartition>),
+    /// Members of in-sync sets that restarted while nobody watched lose their place, before anyone hears of it.
+    Renew(Restarts),
     /// The phases of a freshly loaded image, once dead replicas left the in-sync sets.
     InitialPhases,
     Elect(Vec<TopicPartition>, Strategy),
@@ -200,6 +203,7 @@ impl Controller {
             Task::ReplicasGone(replicas) => self.replicas_gone(replicas),
             Task::AnnounceIfQuiet => self.announce_if_quiet(),
             Task::StartPartitions(partitions) => self.start_partitions(partitions),
+            Task::Renew(restarts) => self.renew(restarts),
             Task::InitialPhases => self.set_initial_phases(),
             Task::Elect(partitions, strategy) => self.elect(partitions, strategy),
             Task::ElectMissing(topic) => self.elect_missing(topic.as_deref()),
@@ -372,6 +376,7 @@ impl Controller {
         // Brokers must know each other before they are told whom to follow.
         self.batch.announce(&self.image, self.image.brokers.keys().copied(), []);
         self.flush();
+        tasks.push(Task::Renew(self.image.restarts(&loaded.written)));
         tasks.extend([Task::Online(online), Task::Offline(offline), Task::InitialPhases]);
         tasks.push(Task::ElectMissing(None));
         let requested: BTreeSet<TopicPartition> = loaded.reassignments.keys().cloned().collect();

@@ -2,6 +2,8 @@
 //!
 //! One function a strategy, over one partition. They only choose; the new epoch is written by whoever asks.
 
+use std::collections::BTreeSet;
+
 use storage::types::{BrokerId, LeaderEpoch};
 
 use super::types::{Assignment, Leadership, Recovery};
@@ -57,6 +59,14 @@ impl Candidates<'_> {
         let targets: Vec<BrokerId> = self.assignment.target().collect();
         let leader = targets.iter().copied().find(|replica| self.is_live_in_sync(replica))?;
         Some(self.elected(leader, self.current.isr.clone(), self.current.recovery, &targets))
+    }
+
+    /// A new epoch without the `distrusted` in the in-sync set. The leader stays if it can.
+    pub(super) fn without(&self, distrusted: &BTreeSet<BrokerId>) -> Option<Elected> {
+        let stays = |replica: &BrokerId| self.is_live_in_sync(replica) && !distrusted.contains(replica);
+        let leader = Some(self.current.leader).filter(stays).or_else(|| self.first(stays))?;
+        let isr = self.current.isr.iter().copied().filter(|id| !distrusted.contains(id)).collect();
+        Some(self.elected(leader, isr, self.current.recovery, self.live))
     }
 
     /// Away from the brokers that are `leaving`, which also leave the in-sync set.

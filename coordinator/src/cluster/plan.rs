@@ -36,6 +36,8 @@ pub struct Loaded {
     pub topics: Vec<TopicRecord>,
     /// A partition without one was never started.
     pub leaderships: BTreeMap<TopicPartition, Leadership>,
+    /// When those were last written, in ZooKeeper's order (`mzxid`). A broker with a later epoch has restarted since.
+    pub written: BTreeMap<TopicPartition, i64>,
     /// Topics under `/admin/delete_topics`.
     pub deletions: BTreeSet<Arc<str>>,
     /// Partitions in `/admin/preferred_replica_election`.

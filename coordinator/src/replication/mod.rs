@@ -2,11 +2,12 @@
 //!
 //! Pure. It knows offsets, epochs, brokers and times that are told to it; it holds no log and sends nothing. The leader's
 //! rules are in `leader` (with what it knows of one follower in `progress`, and the in-sync set on its way through the
-//! controller in `in_sync`), the follower's in `follower`.
+//! controller in `in_sync`), the follower's in `follower`, and in `orders` whose word counts at all.
 
 mod follower;
 mod in_sync;
 mod leader;
+mod orders;
 mod progress;
 mod throttle;
 
@@ -21,4 +22,8 @@ pub use follower::{
 };
 pub use in_sync::{InSyncMember, Proposal, Verdict};
 pub use leader::{AfterVerdict, Fetch, Leader, LeaderSettings, Moment, Moved, StaleFetch, Standing};
+pub use orders::{
+    EpochMismatch, Obedience, StaleController, check_leader_epoch, is_for_former_life, is_newer_role,
+    may_stop,
+};
 pub use throttle::{Throttle, ThrottleWindow};

@@ -82,13 +82,16 @@ struct Office {
 
 impl Office {
     fn open(brokers: &[i32], loaded: Loaded) -> Office {
+        Office::take_over(Loaded { brokers: brokers.iter().map(|id| broker(*id, 100)).collect(), ..loaded })
+    }
+
+    fn take_over(loaded: Loaded) -> Office {
         let mut tree = Tree::default();
         for record in &loaded.topics {
             tree.topics.insert(Arc::clone(&record.name), record.clone());
         }
         tree.states.clone_from(&loaded.leaderships);
         tree.deletions.clone_from(&loaded.deletions);
-        let loaded = Loaded { brokers: brokers.iter().map(|id| broker(*id, 100)).collect(), ..loaded };
         let (controller, step) = Controller::start(7, SETTINGS, loaded);
         let mut office =
             Office { controller, tree, requests: Vec::new(), replies: Vec::new(), notes: Vec::new() };

@@ -173,6 +173,39 @@ fn a_new_controller_elects_where_the_leader_is_gone_and_tells_everyone_the_rest(
     assert_eq!(office.notes, Vec::<String>::new());
 }
 
+/// Brokers 0, 1 and 2 hold `t-0` in sync, led by 0; its state was written at 99 and they registered at these epochs.
+fn taken_over(epochs: [i64; 3]) -> Office {
+    let mut first = Office::open(&[0, 1, 2], Loaded::default());
+    first.create("t", &[&[0, 1, 2]]);
+    let loaded = Loaded {
+        topics: first.tree.topics.values().cloned().collect(),
+        leaderships: first.tree.states.clone(),
+        written: [(TopicPartition::new("t", 0), 99)].into(),
+        brokers: (0..).zip(epochs).map(|(id, epoch)| broker(id, epoch)).collect(),
+        ..Loaded::default()
+    };
+    Office::take_over(loaded)
+}
+
+#[test]
+fn a_leader_that_restarted_between_two_controllers_gives_way_to_one_that_stayed() {
+    let office = taken_over([120, 50, 60]);
+    assert_eq!(office.state("t", 0), (1, 1, vec![1, 2], 1));
+    // It hears of no epoch in which it leads.
+    assert!(!office.sent().iter().any(|sent| sent.contains("t-0:0")), "{:?}", office.sent());
+}
+
+#[test]
+fn a_follower_that_restarted_between_two_controllers_has_to_catch_up_again() {
+    assert_eq!(taken_over([50, 60, 120]).state("t", 0), (0, 1, vec![0, 1], 1));
+}
+
+#[test]
+fn where_all_restarted_the_leader_stays_in_an_epoch_of_its_own() {
+    assert_eq!(taken_over([120, 121, 122]).state("t", 0), (0, 1, vec![0, 1, 2], 1));
+    assert_eq!(taken_over([50, 60, 70]).state("t", 0), (0, 0, vec![0, 1, 2], 0));
+}
+
 #[test]
 fn an_unclean_election_needs_the_topics_word() {
     let mut office = Office::open(&[0, 1], Loaded::default());
