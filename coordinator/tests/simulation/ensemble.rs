@@ -130,7 +130,7 @@ impl Ensemble {
                 self.touch(outside, session);
                 let found = self.serve(outside, connection, session, call);
                 let answer = FromZooKeeper::Answer { id, found };
-                outside.from_zookeeper(life, connection, self.tree.zxid().0, answer);
+                outside.tell_client(life, connection, self.tree.zxid().0, answer);
             }
         }
     }
@@ -146,7 +146,7 @@ impl Ensemble {
     ) {
         let session = match session {
             Some(session) if self.tree.session(session).is_none() => {
-                outside.from_zookeeper(life, connection, self.tree.zxid().0, FromZooKeeper::Expired);
+                outside.tell_client(life, connection, self.tree.zxid().0, FromZooKeeper::Expired);
                 return;
             }
             Some(session) => session,
@@ -161,7 +161,7 @@ impl Ensemble {
         }
         self.connections.insert(connection, Connection { life, session });
         let zxid = self.tree.zxid().0;
-        outside.from_zookeeper(life, connection, zxid, FromZooKeeper::Connected(session));
+        outside.tell_client(life, connection, zxid, FromZooKeeper::Connected(session));
         let request = WatchRequest {
             since: Zxid(seen),
             data: watched.data.into_iter().collect(),
@@ -172,7 +172,7 @@ impl Ensemble {
         let missed = self.tree.resume_watches(&mut self.watches, WatcherId(connection), &request);
         for event in missed.expect("few watches") {
             let event = FromZooKeeper::Event { path: event.path };
-            outside.from_zookeeper(life, connection, zxid, event);
+            outside.tell_client(life, connection, zxid, event);
         }
     }
 
@@ -249,7 +249,7 @@ impl Ensemble {
         for (watcher, event, _) in self.watches.notify(&applied.notices) {
             let Some(connection) = self.connections.get(&watcher.0) else { continue };
             let event = FromZooKeeper::Event { path: event.path };
-            outside.from_zookeeper(connection.life, watcher.0, txn.zxid.0, event);
+            outside.tell_client(connection.life, watcher.0, txn.zxid.0, event);
         }
         applied.outcome
     }

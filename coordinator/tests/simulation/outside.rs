@@ -213,14 +213,14 @@ impl Outside {
         }
     }
 
-    pub(crate) fn to_zookeeper(&mut self, life: Life, connection: u64, message: ToZooKeeper) {
+    pub(crate) fn ask_zookeeper(&mut self, life: Life, connection: u64, message: ToZooKeeper) {
         let from = Place::Broker(life.broker);
         if let Some(delay) = self.stream(connection, true, from, Place::ZooKeeper) {
             self.after(delay, Happening::ToZooKeeper { life, connection, message });
         }
     }
 
-    pub(crate) fn from_zookeeper(&mut self, life: Life, connection: u64, zxid: i64, message: FromZooKeeper) {
+    pub(crate) fn tell_client(&mut self, life: Life, connection: u64, zxid: i64, message: FromZooKeeper) {
         let to = Place::Broker(life.broker);
         if let Some(delay) = self.stream(connection, false, Place::ZooKeeper, to) {
             let input = Input::FromZooKeeper { connection, zxid, message };

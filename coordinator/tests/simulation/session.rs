@@ -104,7 +104,7 @@ impl Client {
         let Link::Up(connection) = self.link else { return false };
         let id = outside.fresh_id();
         self.calls.insert(id, (call.clone(), errand));
-        outside.to_zookeeper(self.life, connection, ToZooKeeper::Call { id, call });
+        outside.ask_zookeeper(self.life, connection, ToZooKeeper::Call { id, call });
         true
     }
 
@@ -178,6 +178,6 @@ impl Client {
         self.link = Link::Connecting(outside.now, connection);
         let message =
             ToZooKeeper::Connect { session: self.session, seen: self.seen, watched: self.watched.clone() };
-        outside.to_zookeeper(self.life, connection, message);
+        outside.ask_zookeeper(self.life, connection, message);
     }
 }

@@ -100,7 +100,7 @@ struct Writing {
 
 enum State {
     Idle,
-    Reading(Reading),
+    Reading(Box<Reading>),
     Writing(Writing),
 }
 
@@ -329,7 +329,7 @@ impl Term {
         self.readings += 1;
         let number = self.readings;
         let found = calls.iter().map(|_| None).collect();
-        self.state = State::Reading(Reading { number, purpose, found });
+        self.state = State::Reading(Box::new(Reading { number, purpose, found }));
         for (place, call) in calls.into_iter().enumerate() {
             self.call(hands, call, Errand::Read(number, place));
         }
