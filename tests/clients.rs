@@ -1,4 +1,4 @@
-//! Clients that share no code with Apache's: librdkafka (kcat), kafka-python, kafkajs, franz-go.
+//! Clients that share no code with Apache's: librdkafka (kcat), kafka-python, kafkajs, franz-go; of ZooKeeper's protocol, kazoo.
 
 mod support;
 
@@ -17,8 +17,13 @@ const FIRST_TIME: Duration = Duration::from_secs(300);
 
 #[track_caller]
 fn client_program(language: &str, program: &str) {
+    client(language, &[&BROKER.bootstrap(), &format!("{program}-from-{language}"), program]);
+}
+
+#[track_caller]
+fn client(language: &str, arguments: &[&str]) {
     let mut command = Command::new(checkout().join("tests/clients/run"));
-    command.args([language, &BROKER.bootstrap(), &format!("{program}-from-{language}"), program]);
+    command.arg(language).args(arguments);
     let ended = run(language, command, b"", FIRST_TIME);
     assert!(ended.code == 0 && ended.stdout.ends_with("ok\n"), "{ended}\n{}", BROKER.log());
 }
@@ -106,4 +111,9 @@ fn kafkajs_commits_aborts_and_fences_transactions() {
 #[test]
 fn franz_go_commits_aborts_and_fences_transactions() {
     client_program("go", "transactions");
+}
+
+#[test]
+fn kazoo_uses_znodes_watches_transactions_and_locks() {
+    client("kazoo", &[&BROKER.zookeeper()]);
 }

@@ -22,6 +22,7 @@ mod net;
 #[allow(dead_code, reason = "a follower knows its leader before it can fetch from it")]
 mod partition;
 mod peers;
+mod presence;
 mod producer_ids;
 mod reconfiguration;
 mod replication;
@@ -124,8 +125,7 @@ fn start(config: BrokerConfig) -> ExitCode {
     match runtime.block_on(server::run(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            let is_end = matches!(why, server::ServerError::NothingLeft);
-            tracing::error!("{}{why}", if is_end { "" } else { "not started. " });
+            tracing::error!("{}{why}", if why.ended_a_run() { "" } else { "not started. " });
             // A failed disk may hold threads for as long as it likes.
             runtime.shutdown_background();
             ExitCode::FAILURE

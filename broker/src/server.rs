@@ -1,10 +1,8 @@
 //! The broker from start to stop, in the order in which it happens.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use coordinator::cluster::{Endpoint, SecurityProtocol};
 use coordinator::znodes::SessionId;
 use storage::directory::{LogDirectory, MetaProperties};
 use storage::disk::OsDisk;
@@ -37,6 +35,7 @@ use crate::partition::directories::Directories;
 use crate::partition::registry::{LogSettings, TopicConfigs, producer_settings};
 use crate::partition::surroundings::Surroundings;
 use crate::peers::PeerSettings;
+use crate::presence::{self, Presence};
 use crate::reconfiguration::{self, LiveConfig};
 use crate::replication;
 use crate::security::java_options::JavaOptions;
@@ -76,9 +75,22 @@ pub(crate) enum ServerError {
     Signals(std::io::Error),
     #[error("every log directory has failed, and the broker with them; repair the disks and start it again")]
     NothingLeft,
+    #[error(
+        "the embedded coordinator has ended, for the reason above, and no broker can go on without one. What was \
+         acknowledged is on disk: mend the cause and start again"
+    )]
+    CoordinatorEnded,
 }
 
-/// Runs until SIGTERM or SIGINT. `Err` before the broker was up, and when no log directory is left.
+impl ServerError {
+    /// Whether it ended a broker that was up.
+    pub(crate) fn ended_a_run(&self) -> bool {
+        matches!(self, ServerError::NothingLeft | ServerError::CoordinatorEnded)
+    }
+}
+
+/// Runs until SIGTERM or SIGINT. `Err` before the broker was up, when no log directory is left, and when its own
+/// coordinator has ended.
 pub(crate) async fn run(config: BrokerConfig) -> Result<(), ServerError> {
     let began = Instant::now();
     let mut stop = StopSignals::listen().map_err(ServerError::Signals)?;
@@ -87,6 +99,7 @@ pub(crate) async fn run(config: BrokerConfig) -> Result<(), ServerError> {
     let broker = tokio::select! {
         started = Broker::start(&config, &coordination) => started?,
         () = stop.next() => return Ok(()),
+        () = coordination.lost() => return Err(ServerError::CoordinatorEnded),
     };
     info!(
         "broker {} started in {} ms: listening on {}; coordinated by {}; log.dirs {}",
@@ -98,15 +111,16 @@ pub(crate) async fn run(config: BrokerConfig) -> Result<(), ServerError> {
     );
     let directories = broker.house.partitions.directories();
     let (all, mut failed) = (directories.len(), directories.failed());
-    tokio::select! {
-        () = stop.next() => {}
+    let ended = tokio::select! {
+        () = stop.next() => Ok(()),
+        () = coordination.lost() => Err(ServerError::CoordinatorEnded),
         _ = failed.wait_for(|failed| *failed == all) => return Err(ServerError::NothingLeft),
-    }
+    };
     info!("stopping");
     broker.stop(&config).await;
     coordination.end().await;
     info!("stopped");
-    Ok(())
+    ended
 }
 
 /// What coordinates the broker: a connected client, and the server behind it where that is our own.
@@ -143,6 +157,14 @@ impl Coordinates {
         }
     }
 
+    /// Ends when the embedded coordinator has ended by itself.
+    async fn lost(&self) {
+        match &self.embedded {
+            Some(server) => server.stopped().await,
+            None => std::future::pending().await,
+        }
+    }
+
     async fn end(self) {
         self.zookeeper.close().await;
         if let Some(server) = self.embedded {
@@ -164,7 +186,7 @@ impl FormerSessions for Coordinates {
 /// A broker that serves.
 struct Broker {
     house: Arc<House>,
-    front: crate::net::front::OpenFront,
+    front: Arc<Front>,
     housekeeping: housekeeping::Housekeeping,
     #[allow(dead_code, reason = "held, not read: without a handle the controller leaves office")]
     controller: ControllerHandle,
@@ -182,14 +204,14 @@ impl Broker {
         let live = LiveConfig::begin(BrokerConfig::clone(config), zookeeper, me).await?;
         let config = &live.current();
         let partitions = Arc::new(open_partitions(config, zookeeper, me, directories(config, opened)).await?);
-        let front = Front::bind(&config.network)?;
+        let front = Arc::new(Front::bind(&config.network)?);
         let listeners = front.bound();
         let (house, taken_seats) = House::new(me, &cluster_id, live, Arc::clone(&partitions), zookeeper);
         let house = Arc::new(house);
         let broker = BrokerInfo {
             id: me,
             rack: config.identity.rack.clone(),
-            endpoints: advertised(config, &listeners),
+            endpoints: presence::advertised(config, &listeners),
             jmx_port: -1,
         };
         let former_max = config.zookeeper_session_timeout * 2;
@@ -198,17 +220,24 @@ impl Broker {
         house.set_broker_epoch(epoch);
         let mut housekeeping = housekeeping::start(&partitions, &config.logs);
         let settings = controller_settings(config, me);
+        let presence = Arc::new(Presence::new(broker));
         // The candidate ends with the client of ZooKeeper.
-        let (controller, _) = controller::stand(Arc::clone(zookeeper), settings, broker, Arc::clone(&house));
+        let (controller, _) =
+            controller::stand(Arc::clone(zookeeper), settings, Arc::clone(&presence), Arc::clone(&house));
         house.open_office(controller.clone(), controller_channel(config, me));
         let changes = config_changes::follow(Arc::clone(zookeeper), bookmark);
-        let following = reconfiguration::follow(Arc::clone(&house), controller.clone(), changes);
-        housekeeping.spawn(following);
         housekeeping.spawn(failures::follow(Arc::clone(&house)));
+        let running = reconfiguration::Running {
+            house: Arc::clone(&house),
+            controller: controller.clone(),
+            front: Arc::clone(&front),
+            presence,
+        };
+        housekeeping.spawn(reconfiguration::follow(running, changes));
         housekeeping.spawn(transactions::attend(Arc::clone(&house), taken_seats));
         housekeeping.spawn(replication::propose(Arc::clone(&house)));
         housekeeping.spawn(replication::watch(Arc::clone(&house.replication)));
-        let front = front.open(&house);
+        front.open(&house);
         Ok(Broker { house, front, housekeeping, controller, listeners })
     }
 
@@ -353,30 +382,6 @@ async fn open_partitions(
     let opening = move || Partitions::open(around, store, directories, topics, settings);
     let opened = tokio::task::spawn_blocking(opening).await;
     Ok(opened.expect("logs are opened without panicking")?)
-}
-
-/// What clients are told: `advertised.listeners`, completed by this machine's name and the ports really bound.
-fn advertised(config: &BrokerConfig, bound: &[Listener]) -> Vec<Endpoint> {
-    let complete = |listener: &Listener| {
-        let port = match listener.port {
-            0 => bound.iter().find(|other| other.name == listener.name).map_or(0, |other| other.port),
-            port => port,
-        };
-        Endpoint {
-            listener: listener.name.clone(),
-            host: listener.host.clone().unwrap_or_else(host_name),
-            port: i32::from(port),
-            protocol: SecurityProtocol::parse(listener.protocol.name())
-                .unwrap_or(SecurityProtocol::Plaintext),
-        }
-    };
-    config.network.advertised.iter().map(complete).collect()
-}
-
-/// This machine's own name, as Kafka advertises it where a listener names no host.
-fn host_name() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    if name.is_empty() { Ipv4Addr::LOCALHOST.to_string() } else { name }
 }
 
 fn list(items: impl IntoIterator<Item = impl std::fmt::Display>) -> String {

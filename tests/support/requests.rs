@@ -135,3 +135,9 @@ pub(crate) fn try_fetch(
         records: partition.records.clone().unwrap_or_default(),
     })
 }
+
+/// The error code of producing `records` once to partition 0, at acks=1.
+#[track_caller]
+pub(crate) fn produced(connection: &mut Connection, topic: &str, records: &Bytes) -> i16 {
+    try_produce(connection, topic, 0, 1, records).expect("the broker answers").0
+}

@@ -1,12 +1,13 @@
 //! A client of the wire protocol that can also say what no decent client would say.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::{RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use socket2::{Domain, Socket, Type};
 
 /// How long one answer may take.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
@@ -25,11 +26,28 @@ impl Connection {
     /// No answer may take longer than `patience`.
     pub(crate) fn try_open_within(port: u16, patience: Duration) -> io::Result<Connection> {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+        Connection::over(TcpStream::connect_timeout(&address, Duration::from_secs(5))?, patience)
+    }
+
+    /// From another address of this machine than 127.0.0.1.
+    pub(crate) fn from_address(source: IpAddr, port: u16, patience: Duration) -> io::Result<Connection> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)).into(), Duration::from_secs(5))?;
+        Connection::over(TcpStream::from(socket), patience)
+    }
+
+    /// Speaks over a connected socket; no answer may take longer than `patience`.
+    pub(crate) fn over(stream: TcpStream, patience: Duration) -> io::Result<Connection> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
         Ok(Connection { stream, correlation: 0, client_id: "promise" })
+    }
+
+    /// How long one answer may take from now on.
+    pub(crate) fn patience(&mut self, patience: Duration) {
+        self.stream.set_read_timeout(Some(patience)).expect("a timeout can be set");
     }
 
     /// Sends `request` and decodes its answer; any trailing byte of the answer fails the test.

@@ -41,11 +41,12 @@ pub(crate) enum DynamicError {
         "Invalid value org.apache.kafka.common.config.ConfigException: {0} for configuration Invalid dynamic configuration"
     )]
     NoWay(String),
-    /// Kafka can do it, this broker cannot.
+    /// Kafka takes it, goes on listening where it did, and sends clients to the new address.
     #[error(
-        "{0} cannot be changed while this broker runs; change it in server.properties and restart the broker"
+        "The address of listener {0} cannot be changed while this broker runs; add a listener of another name, or change \
+         it in server.properties and restart the broker"
     )]
-    OnlyAtStart(&'static str),
+    Moved(String),
     #[error("{0} cannot be stored: passwords are not kept in ZooKeeper yet; put it into server.properties")]
     Password(String),
 }
@@ -75,9 +76,6 @@ const ONLY_FOR_A_LISTENER: [&str; 10] = [
     "ssl.truststore.type",
 ];
 
-/// Keys that take effect at the start alone. Kafka opens and closes listeners while it runs.
-const ONLY_AT_START: [&str; 3] = ["listeners", "advertised.listeners", "listener.security.protocol.map"];
-
 /// Taken while running as Kafka takes them, but cleaners are set up at the start only.
 const CLEANERS: [&str; 5] = [
     "log.cleaner.threads",
@@ -95,6 +93,9 @@ const POOLS: [&str; 5] = [
     "num.recovery.threads.per.data.dir",
     "num.replica.fetchers",
 ];
+
+/// Where 0 would shut a listener.
+const LIMITS_OF_A_LISTENER: [&str; 2] = ["max.connections", "max.connection.creation.rate"];
 
 /// Per listener, yet for every broker.
 const CLUSTER_WIDE_FOR_A_LISTENER: [&str; 3] =
@@ -133,10 +134,7 @@ impl BrokerConfig {
         if let Some(name) = proposed.keys().find(password) {
             return Err(DynamicError::Password(name.clone()));
         }
-        let same = |name: &str| self.settings.value(name) == next.settings.value(name);
-        if let Some(name) = ONLY_AT_START.into_iter().find(|name| !same(name)) {
-            return Err(DynamicError::OnlyAtStart(name));
-        }
+        self.check_listeners(&next)?;
         for pool in POOLS {
             let (now, then) = (self.settings.int(pool), next.settings.int(pool));
             let failed = format!("Dynamic thread count update validation failed for {pool}={then}");
@@ -146,6 +144,49 @@ impl BrokerConfig {
         cleaner_resizable(self.settings.int("log.cleaner.threads"), next.settings.int("log.cleaner.threads"))
             .map_err(|why| DynamicError::NoWay(format!("Log cleaner threads {why}")))?;
         Ok(next)
+    }
+
+    /// A listener that stays is as it was; only its limits may change.
+    fn check_listeners(&self, next: &BrokerConfig) -> Result<(), DynamicError> {
+        for then in &next.network.listeners {
+            let name = &then.name;
+            for key in LIMITS_OF_A_LISTENER {
+                let of_listener = next.settings.given().iter().find(|(given, _)| {
+                    listener_key(given)
+                        .is_some_and(|(listener, base)| base == key && listener.eq_ignore_ascii_case(name))
+                });
+                if let Some((_, text)) = of_listener.filter(|(_, text)| text.trim() == "0") {
+                    return Err(DynamicError::NoWay(format!("Invalid {key} {text}")));
+                }
+            }
+            let Some(now) = self.network.listeners.iter().find(|now| now.name == *name) else { continue };
+            if self.fixed_for_listener(name) != next.fixed_for_listener(name) {
+                return Err(DynamicError::NoWay(format!(
+                    "Configs cannot be updated dynamically for existing listener ListenerName({name}), restart \
+                     broker or create a new listener for update"
+                )));
+            }
+            if now.protocol != then.protocol {
+                return Err(DynamicError::NoWay(format!(
+                    "Security protocol cannot be updated for existing listener ListenerName({name})"
+                )));
+            }
+            if (&now.host, now.port) != (&then.host, then.port) {
+                return Err(DynamicError::Moved(name.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// What was given for one listener and cannot change while it is open.
+    fn fixed_for_listener(&self, name: &str) -> Vec<(&str, &str)> {
+        let given = self.settings.given().iter().filter_map(|(key, text)| {
+            let (listener, base) = listener_key(key)?;
+            let changes = CLUSTER_WIDE_FOR_A_LISTENER.contains(&base)
+                || table::find(base).is_some_and(|key| key.update != Update::ReadOnly);
+            (listener.eq_ignore_ascii_case(name) && !changes).then_some((base, text.as_str()))
+        });
+        given.collect()
     }
 
     /// What this configuration becomes with all that lies in ZooKeeper, without what cannot be used; a sentence for
@@ -158,6 +199,11 @@ impl BrokerConfig {
         let mut config = self.clone();
         let mut told = Vec::new();
         for (level, stored) in [(Level::Cluster, cluster), (Level::Broker, broker)] {
+            // Together first: keys may need each other.
+            if let Ok(all) = config.with_change(level, stored) {
+                config = all;
+                continue;
+            }
             let mut kept = Properties::new();
             // One by one, so that a bad value costs only itself.
             for (name, text) in stored {
@@ -202,7 +248,7 @@ impl BrokerConfig {
 
     /// Whether a change of `key` has to wait for a restart.
     pub(crate) fn takes_effect_at_start(&self, key: &str) -> bool {
-        ONLY_AT_START.contains(&key) || CLEANERS.contains(&key)
+        CLEANERS.contains(&key)
     }
 }
 

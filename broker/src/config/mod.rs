@@ -102,6 +102,14 @@ pub(crate) struct Network {
     /// Limits of single listeners, by name in capitals (`listener.name.NAME.max.connections`).
     pub(crate) max_connections_of_listener: BTreeMap<String, usize>,
     pub(crate) max_connections_per_ip: usize,
+    /// New connections per second.
+    pub(crate) max_creation_rate: u32,
+    /// By name in capitals (`listener.name.NAME.max.connection.creation.rate`).
+    pub(crate) max_creation_rate_of_listener: BTreeMap<String, u32>,
+    /// Samples of a rate. Range: 1.. .
+    pub(crate) quota_samples: u32,
+    /// Length of a sample. Range: 1 s.. .
+    pub(crate) quota_window: Duration,
     /// By host as written: a name or an address.
     pub(crate) max_connections_per_ip_overrides: BTreeMap<String, usize>,
     /// `None`: idle connections stay.
@@ -310,11 +318,6 @@ fn network(settings: &Settings) -> Result<Network, String> {
         None => listeners.clone(),
     };
     let buffer = |name: &str| usize::try_from(settings.int(name)).ok();
-    let per_listener = settings.given().iter().filter_map(|(name, text)| {
-        let (listener, base) = layers::listener_key(name)?;
-        let limit = if base == "max.connections" { text.trim().parse().ok()? } else { return None };
-        Some((listener.to_ascii_uppercase(), limit))
-    });
     Ok(Network {
         inter_broker_listener: inter_broker_listener(settings, &map)?,
         listeners,
@@ -324,13 +327,27 @@ fn network(settings: &Settings) -> Result<Network, String> {
         request_max_bytes: settings.size("socket.request.max.bytes"),
         backlog: settings.int("socket.listen.backlog.size"),
         max_connections: settings.size("max.connections"),
-        max_connections_of_listener: per_listener.collect(),
+        max_connections_of_listener: of_listeners(settings, "max.connections"),
         max_connections_per_ip: settings.size("max.connections.per.ip"),
         max_connections_per_ip_overrides: connection_overrides(settings)?,
+        max_creation_rate: settings.count("max.connection.creation.rate"),
+        max_creation_rate_of_listener: of_listeners(settings, "max.connection.creation.rate"),
+        quota_samples: settings.count("quota.window.num").max(1),
+        quota_window: Duration::from_secs(settings.size("quota.window.size.seconds").max(1) as u64),
         connections_max_idle: u64::try_from(settings.long("connections.max.idle.ms"))
             .ok()
             .map(Duration::from_millis),
     })
+}
+
+/// `listener.name.NAME.KEY` of every listener, by name in capitals.
+fn of_listeners<T: std::str::FromStr>(settings: &Settings, key: &str) -> BTreeMap<String, T> {
+    let given = settings.given().iter().filter_map(|(name, text)| {
+        let (listener, base) = layers::listener_key(name)?;
+        let limit = if base == key { text.trim().parse().ok()? } else { return None };
+        Some((listener.to_ascii_uppercase(), limit))
+    });
+    given.collect()
 }
 
 fn inter_broker_listener(settings: &Settings, map: &listeners::ProtocolMap) -> Result<String, String> {

@@ -90,6 +90,11 @@ impl Settings {
         usize::try_from(self.long(name)).unwrap_or(0)
     }
 
+    /// As [`size`](Self::size), of a key of type int.
+    pub(crate) fn count(&self, name: &str) -> u32 {
+        u32::try_from(self.int(name)).unwrap_or(0)
+    }
+
     pub(crate) fn number(&self, name: &str) -> f64 {
         self.value(name).as_number().unwrap_or_else(|| panic!("{name} is not a number"))
     }

@@ -180,6 +180,11 @@ pub(crate) async fn serve(house: &Arc<House>, peer: &Arc<Peer>, frame: Bytes) ->
     serve_known(house, &context, body).await
 }
 
+/// Whether the request of this frame changes nothing and may wait for long (Fetch): it can be dropped at any moment.
+pub(crate) fn only_waits(frame: &[u8]) -> bool {
+    frame.first_chunk::<2>().is_some_and(|key| i16::from_be_bytes(*key) == ApiKey::Fetch as i16)
+}
+
 fn served(key: ApiKey, version: i16) -> bool {
     MENU.iter().any(|api| api.key == key && (api.min..=api.max).contains(&version))
 }

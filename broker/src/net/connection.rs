@@ -9,13 +9,13 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::io::AsyncRead;
-use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
 use crate::handlers::{self, Peer, Refusal};
 use crate::house::House;
 use crate::net::frames::{FrameError, Frames};
-use crate::net::outlet::Outlet;
+use crate::net::limits::Admission;
+use crate::net::outlet::{Outlet, Patient};
 use crate::net::reply::{LaterPieces, Reply};
 
 /// Produce requests of one connection that may wait at the same time. Bounds memory: their records are already in the log.
@@ -25,8 +25,8 @@ const WAITING_MAX: usize = 64;
 enum Ended {
     #[error("the client closed the connection")]
     ByClient,
-    #[error("no request for {0:?} (connections.max.idle.ms)")]
-    Idle(Duration),
+    #[error("others need its place (max.connections), and it was silent for longest")]
+    Displaced,
     #[error("a failed request with acks=0 has no other answer")]
     ByHandler,
     #[error(transparent)]
@@ -53,23 +53,27 @@ pub(crate) async fn run<R, W>(
     reader: R,
     writer: W,
     settings: ConnectionSettings,
+    admission: Admission,
 ) where
     R: AsyncRead + Unpin,
-    W: Outlet,
+    W: Outlet + Sync,
 {
     let mut connection = Connection {
-        frames: Frames::new(reader, settings.request_size_max),
-        writer,
+        frames: Frames::new(reader, settings.request_size_max).silent_for(settings.idle_max),
+        writer: Patient { outlet: writer, patience: settings.idle_max },
         waiting: FuturesOrdered::new(),
-        idle_max: settings.idle_max,
+        admission: &admission,
     };
-    let ended = connection.serve(&house, &peer).await;
+    let ended = tokio::select! {
+        ended = connection.serve(&house, &peer) => ended,
+        () = admission.must_leave() => Ended::Displaced,
+    };
     match ended {
         Ended::ByClient
         | Ended::ByHandler
         | Ended::Io(_)
-        | Ended::Idle(_)
-        | Ended::Frame(FrameError::Io(_)) => {
+        | Ended::Displaced
+        | Ended::Frame(FrameError::Io(_) | FrameError::Idle(_)) => {
             debug!(client = %peer.address, reason = %ended, "connection closed");
         }
         Ended::Frame(_) | Ended::Refused(_) => {
@@ -78,14 +82,14 @@ pub(crate) async fn run<R, W>(
     }
 }
 
-struct Connection<R, W> {
+struct Connection<'a, R, W> {
     frames: Frames<R>,
-    writer: W,
+    writer: Patient<W>,
     waiting: FuturesOrdered<LaterPieces>,
-    idle_max: Option<Duration>,
+    admission: &'a Admission,
 }
 
-impl<R: AsyncRead + Unpin, W: Outlet> Connection<R, W> {
+impl<R: AsyncRead + Unpin, W: Outlet + Sync> Connection<'_, R, W> {
     async fn serve(&mut self, house: &Arc<House>, peer: &Arc<Peer>) -> Ended {
         loop {
             if let Err(ended) = self.step(house, peer).await {
@@ -95,22 +99,28 @@ impl<R: AsyncRead + Unpin, W: Outlet> Connection<R, W> {
     }
 
     async fn step(&mut self, house: &Arc<House>, peer: &Arc<Peer>) -> Result<(), Ended> {
-        let deadline = self.idle_max.map(|idle| Instant::now() + idle);
+        let room = self.waiting.len() < WAITING_MAX;
         tokio::select! {
             biased;
             Some(answer) = self.waiting.next(), if !self.waiting.is_empty() => {
                 let pieces = answer.map_err(Refusal::from)?;
                 Ok(pieces.write_framed(&self.writer).await?)
             }
-            frame = next_before(&mut self.frames, deadline, self.idle_max), if self.waiting.len() < WAITING_MAX => {
+            frame = next(&mut self.frames, room) => {
                 let Some(frame) = frame? else { return Err(Ended::ByClient) };
+                self.admission.is_active();
                 self.take(house, peer, frame).await
             }
         }
     }
 
     async fn take(&mut self, house: &Arc<House>, peer: &Arc<Peer>, frame: bytes::Bytes) -> Result<(), Ended> {
-        let reply = handlers::serve(house, peer, frame).await?;
+        let only_waits = handlers::only_waits(&frame);
+        let reply = tokio::select! {
+            biased;
+            reply = handlers::serve(house, peer, frame) => reply?,
+            () = self.frames.closed(), if only_waits => return Err(Ended::ByClient),
+        };
         match reply {
             Reply::None => Ok(()),
             Reply::Close => Err(Ended::ByHandler),
@@ -119,8 +129,14 @@ impl<R: AsyncRead + Unpin, W: Outlet> Connection<R, W> {
                 Ok(())
             }
             Reply::Ready(pieces) => {
-                while let Some(earlier) = self.waiting.next().await {
-                    earlier.map_err(Refusal::from)?.write_framed(&self.writer).await?;
+                while !self.waiting.is_empty() {
+                    let earlier = tokio::select! {
+                        biased;
+                        Some(earlier) = self.waiting.next() => earlier,
+                        () = self.frames.closed() => return Err(Ended::ByClient),
+                    };
+                    let earlier = earlier.map_err(Refusal::from)?;
+                    earlier.write_framed(&self.writer).await?;
                 }
                 Ok(pieces.write_framed(&self.writer).await?)
             }
@@ -128,17 +144,14 @@ impl<R: AsyncRead + Unpin, W: Outlet> Connection<R, W> {
     }
 }
 
-/// The next frame, unless none came for `idle_max`.
-async fn next_before<R: AsyncRead + Unpin>(
+/// The next frame where there is room for it; else only the end of the connection, for which nobody has to wait further.
+async fn next<R: AsyncRead + Unpin>(
     frames: &mut Frames<R>,
-    deadline: Option<Instant>,
-    idle_max: Option<Duration>,
-) -> Result<Option<bytes::Bytes>, Ended> {
-    match (deadline, idle_max) {
-        (Some(deadline), Some(idle)) => match timeout_at(deadline, frames.next()).await {
-            Ok(frame) => Ok(frame?),
-            Err(_) => Err(Ended::Idle(idle)),
-        },
-        _ => Ok(frames.next().await?),
+    room: bool,
+) -> Result<Option<bytes::Bytes>, FrameError> {
+    if room {
+        return frames.next().await;
     }
+    frames.closed().await;
+    Ok(None)
 }

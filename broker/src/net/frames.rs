@@ -4,6 +4,7 @@
 //! its sender the bytes.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -18,6 +19,9 @@ const GROWTH_FIRST: usize = 128 * 1024;
 /// Largest step by which the buffer grows ahead of what has arrived. Unit: bytes.
 const GROWTH_MAX: usize = 1024 * 1024;
 
+/// What is read ahead of a request that is still being answered. Unit: bytes.
+const READ_AHEAD_MAX: usize = 64 * 1024;
+
 const PREFIX: usize = 4;
 
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +32,8 @@ pub(crate) enum FrameError {
     TooLarge { size: usize, max: usize },
     #[error("the connection closed in the middle of a request")]
     Torn,
+    #[error("no byte for {0:?} (connections.max.idle.ms)")]
+    Idle(Duration),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -37,11 +43,17 @@ pub(crate) struct Frames<R> {
     stream: R,
     buffer: BytesMut,
     max: usize,
+    idle_max: Option<Duration>,
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {
     pub(crate) fn new(stream: R, max: usize) -> Self {
-        Frames { stream, buffer: BytesMut::new(), max }
+        Frames { stream, buffer: BytesMut::new(), max, idle_max: None }
+    }
+
+    /// The longest silence before a byte is an error (`connections.max.idle.ms`); `None` is for ever.
+    pub(crate) fn silent_for(self, idle_max: Option<Duration>) -> Self {
+        Frames { idle_max, ..self }
     }
 
     /// The next frame without its prefix; `None` where the peer closed between two frames.
@@ -57,10 +69,29 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             // As much again as has arrived: thousands that announce much and send little stay cheap.
             let step = self.buffer.len().clamp(GROWTH_FIRST, GROWTH_MAX);
             self.buffer.reserve(missing.clamp(READ_SIZE_MIN, step));
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+            let read = self.stream.read_buf(&mut self.buffer);
+            let read = match self.idle_max {
+                Some(idle) => tokio::time::timeout(idle, read).await.map_err(|_| FrameError::Idle(idle))?,
+                None => read.await,
+            };
+            if read? == 0 {
                 return if self.buffer.is_empty() { Ok(None) } else { Err(FrameError::Torn) };
             }
         }
+    }
+
+    /// Ends when the peer has closed the connection; what arrives meanwhile is kept for [`Frames::next`]. Who sends much
+    /// ahead is not read further, and its end is then noticed only there.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn closed(&mut self) {
+        while self.buffer.len() < READ_AHEAD_MAX {
+            self.buffer.reserve(PREFIX);
+            if matches!(self.stream.read_buf(&mut self.buffer).await, Ok(0) | Err(_)) {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 
     /// Size of the frame at the front, prefix included, once its prefix has arrived.
@@ -112,6 +143,34 @@ mod tests {
     #[tokio::test]
     async fn a_stream_that_ends_inside_a_frame_is_torn() {
         assert!(matches!(read_all(b"\0\0\0\x05abc", 10).await, Err(FrameError::Torn)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_a_byte_at_a_time_is_not_idle_and_who_stops_is() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let idle = Duration::from_secs(10);
+        let mut frames = Frames::new(server, 100).silent_for(Some(idle));
+        let sending = tokio::spawn(async move {
+            for byte in [0, 0, 0, 3, b'a', b'b', b'c'] {
+                tokio::time::sleep(idle - Duration::from_secs(1)).await;
+                tokio::io::AsyncWriteExt::write_all(&mut client, &[byte]).await.expect("sent");
+            }
+            client
+        });
+        assert_eq!(frames.next().await.expect("not idle"), Some(Bytes::from_static(b"abc")));
+        let _client = sending.await.expect("no panic");
+        assert!(matches!(frames.next().await, Err(FrameError::Idle(_))));
+    }
+
+    #[tokio::test]
+    async fn a_close_is_noticed_while_nobody_asks_for_a_frame_and_what_came_before_is_kept() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let mut frames = Frames::new(server, 100);
+        tokio::io::AsyncWriteExt::write_all(&mut client, b"\0\0\0\x01a").await.expect("sent");
+        drop(client);
+        frames.closed().await;
+        assert_eq!(frames.next().await.expect("a frame"), Some(Bytes::from_static(b"a")));
+        assert_eq!(frames.next().await.expect("the end"), None);
     }
 
     #[tokio::test]

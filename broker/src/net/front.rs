@@ -1,21 +1,24 @@
 //! All listeners of the broker: bound before it registers, accepting once it is ready, closed first when it stops.
+//!
+//! Listeners come and go, and limits change, while the broker runs (`listeners` and `max.connections.*` as dynamic configs).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::config::Network;
 use crate::config::listeners::Listener as ListenerConfig;
 use crate::house::House;
 use crate::net::connection::ConnectionSettings;
-use crate::net::limits::ConnectionLimits;
+use crate::net::limits::{ConnectionLimits, Limits};
 use crate::net::listener::{Listener, SocketSettings};
+use crate::net::rate::RateSettings;
 
 /// How long open requests may take to end once the broker stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -27,20 +30,96 @@ pub(crate) struct BindError {
     source: io::Error,
 }
 
-/// Bound sockets that do not accept yet.
+/// The sockets clients come through.
 pub(crate) struct Front {
-    listeners: Vec<(ListenerConfig, Listener)>,
     limits: Arc<ConnectionLimits>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    /// A std mutex: held for a look-up or a change, never across `.await`.
+    doors: Mutex<Vec<Door>>,
 }
 
-/// Accepting sockets.
-pub(crate) struct OpenFront {
-    tasks: TaskTracker,
+struct Door {
+    /// With the port it really got.
+    config: ListenerConfig,
+    /// Until it accepts.
+    bound: Option<Listener>,
+    /// Closes this listener and the connections that came through it.
     stop: CancellationToken,
 }
 
 impl Front {
+    /// Binds every listener; none accepts yet.
     pub(crate) fn bind(network: &Network) -> Result<Front, BindError> {
+        let stop = CancellationToken::new();
+        let bind = |config: &ListenerConfig| Door::bind(config, network, stop.child_token());
+        let doors = network.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+        Ok(Front {
+            limits: ConnectionLimits::new(limits(network)),
+            tasks: TaskTracker::new(),
+            stop,
+            doors: Mutex::new(doors),
+        })
+    }
+
+    /// The listeners with the ports they really got.
+    pub(crate) fn bound(&self) -> Vec<ListenerConfig> {
+        self.doors().iter().map(|door| door.config.clone()).collect()
+    }
+
+    /// Begins to serve on every listener that does not yet.
+    pub(crate) fn open(&self, house: &Arc<House>) {
+        for door in self.doors().iter_mut() {
+            let Some(listener) = door.bound.take() else { continue };
+            let (house, limits) = (Arc::clone(house), Arc::clone(&self.limits));
+            self.tasks.spawn(listener.accept(house, limits, self.tasks.clone(), door.stop.clone()));
+        }
+    }
+
+    /// Takes over the limits and the listeners of a changed configuration: one that is no longer named is closed with
+    /// its connections, a new one is opened. As in Kafka the name tells which is which.
+    ///
+    /// May wait for the resolution of host names. One that cannot be bound is told and left out.
+    pub(crate) fn follow(&self, network: &Network, house: &Arc<House>) {
+        self.limits.change(limits(network));
+        let named = |door: &Door| network.listeners.iter().any(|listener| listener.name == door.config.name);
+        let (kept, closed): (Vec<Door>, Vec<Door>) =
+            std::mem::take(&mut *self.doors()).into_iter().partition(named);
+        for door in closed {
+            info!("closes {} and its connections: it is no longer among the listeners", door.config);
+            door.stop.cancel();
+        }
+        let is_new = |config: &&ListenerConfig| kept.iter().all(|door| door.config.name != config.name);
+        let mut added = Vec::new();
+        for config in network.listeners.iter().filter(is_new) {
+            match Door::bind(config, network, self.stop.child_token()) {
+                Ok(door) => {
+                    info!("listens on {}, too", door.config);
+                    added.push(door);
+                }
+                Err(error) => warn!("{error}"),
+            }
+        }
+        self.doors().extend(kept.into_iter().chain(added));
+        self.open(house);
+    }
+
+    /// Closes listeners and connections; what is being answered gets a moment to end.
+    pub(crate) async fn close(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
+            warn!("connections still busy after {DRAIN:?} are dropped");
+        }
+    }
+
+    fn doors(&self) -> MutexGuard<'_, Vec<Door>> {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Door {
+    fn bind(config: &ListenerConfig, network: &Network, stop: CancellationToken) -> Result<Door, BindError> {
         let settings = SocketSettings {
             backlog: u32::try_from(network.backlog).unwrap_or(1),
             send_buffer: network.send_buffer,
@@ -50,50 +129,11 @@ impl Front {
                 idle_max: network.connections_max_idle,
             },
         };
-        let bind = |config: &ListenerConfig| {
-            let bound = address(config).and_then(|address| Listener::bind(&config.name, address, settings));
-            let limit = network.max_connections_of_listener.get(&config.name).copied();
-            bound
-                .map(|listener| (config.clone(), listener.limited_to(limit)))
-                .map_err(|source| BindError { listener: config.to_string(), source })
-        };
-        let listeners = network.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
-        let limits = ConnectionLimits::new(
-            network.max_connections,
-            network.max_connections_per_ip,
-            overrides(network),
-        );
-        Ok(Front { listeners, limits: Arc::new(limits) })
-    }
-
-    /// The listeners with the ports they really got.
-    pub(crate) fn bound(&self) -> Vec<ListenerConfig> {
-        let real = |(config, listener): &(ListenerConfig, Listener)| {
-            let port = listener.local_addr().map_or(config.port, |address| address.port());
-            ListenerConfig { port, ..config.clone() }
-        };
-        self.listeners.iter().map(real).collect()
-    }
-
-    /// Begins to serve.
-    pub(crate) fn open(self, house: &Arc<House>) -> OpenFront {
-        let front = OpenFront { tasks: TaskTracker::new(), stop: CancellationToken::new() };
-        for (_, listener) in self.listeners {
-            let (house, limits) = (Arc::clone(house), Arc::clone(&self.limits));
-            front.tasks.spawn(listener.accept(house, limits, front.tasks.clone(), front.stop.clone()));
-        }
-        front
-    }
-}
-
-impl OpenFront {
-    /// Closes listeners and connections; what is being answered gets a moment to end.
-    pub(crate) async fn close(self) {
-        self.stop.cancel();
-        self.tasks.close();
-        if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
-            warn!("connections still busy after {DRAIN:?} are dropped");
-        }
+        let bound = address(config)
+            .and_then(|address| Listener::bind(&config.name, address, settings))
+            .map_err(|source| BindError { listener: config.to_string(), source })?;
+        let port = bound.local_addr().map_or(config.port, |address| address.port());
+        Ok(Door { config: ListenerConfig { port, ..config.clone() }, bound: Some(bound), stop })
     }
 }
 
@@ -103,10 +143,24 @@ fn address(listener: &ListenerConfig) -> io::Result<SocketAddr> {
     addresses.next().ok_or_else(|| io::Error::other(format!("{host} has no address")))
 }
 
+fn limits(network: &Network) -> Limits {
+    let several = network.listeners.len() > 1;
+    Limits {
+        total: network.max_connections,
+        of_listener: network.max_connections_of_listener.clone(),
+        per_ip: network.max_connections_per_ip,
+        per_ip_overrides: overrides(&network.max_connections_per_ip_overrides),
+        rate: network.max_creation_rate,
+        rate_of_listener: network.max_creation_rate_of_listener.clone(),
+        rate_settings: RateSettings { samples: network.quota_samples, window: network.quota_window },
+        protected: several.then(|| network.inter_broker_listener.clone()),
+    }
+}
+
 /// A host name limits all its addresses; one that cannot be resolved limits nothing, and is said.
-fn overrides(network: &Network) -> HashMap<IpAddr, usize> {
+fn overrides(of_hosts: &BTreeMap<String, usize>) -> HashMap<IpAddr, usize> {
     let mut limits = HashMap::new();
-    for (host, limit) in &network.max_connections_per_ip_overrides {
+    for (host, limit) in of_hosts {
         match (host.as_str(), 0).to_socket_addrs() {
             Ok(addresses) => limits.extend(addresses.map(|address| (address.ip(), *limit))),
             Err(error) => {

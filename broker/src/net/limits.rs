@@ -1,123 +1,315 @@
-//! How many connections there may be, in all and from one address
-//! (`max.connections`, `max.connections.per.ip`, `max.connections.per.ip.overrides`).
+//! How many connections there may be: in all, through one listener, from one address, and how many new ones a second
+//! (`max.connections`, `max.connections.per.ip` with its overrides, `max.connection.creation.rate`).
+//!
+//! As in Kafka, a connection beyond the total or the rate waits, accepted but unread; one beyond its address's share is
+//! closed; and where a total is exceeded, because it was lowered or because brokers among themselves are let in always, the
+//! connection that was silent for longest has to go. All limits may change at any time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
 
-/// Counts the connections of one broker. The total makes the acceptor wait; the count of an address refuses.
-pub(crate) struct ConnectionLimits {
-    total: Arc<Semaphore>,
-    per_ip: Arc<PerIp>,
+use crate::net::rate::{CreationRate, RateSettings};
+
+/// What holds. Listeners by name in capitals; one that is not named has no limit of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) total: usize,
+    pub(crate) of_listener: BTreeMap<String, usize>,
+    pub(crate) per_ip: usize,
+    pub(crate) per_ip_overrides: HashMap<IpAddr, usize>,
+    /// New connections per second.
+    pub(crate) rate: u32,
+    pub(crate) rate_of_listener: BTreeMap<String, u32>,
+    pub(crate) rate_settings: RateSettings,
+    /// The listener that brokers use among themselves, where there are others: neither the total nor the rate of
+    /// the broker holds for it.
+    pub(crate) protected: Option<String>,
 }
 
-struct PerIp {
-    max: usize,
-    overrides: HashMap<IpAddr, usize>,
-    /// A std mutex: held for one look-up and one count, never across `.await`.
-    counts: Mutex<HashMap<IpAddr, usize>>,
+/// Counts the connections of one broker.
+pub(crate) struct ConnectionLimits {
+    began: Instant,
+    /// A std mutex: held for one count, never across `.await`.
+    state: Mutex<State>,
+    /// A place may have become free.
+    freed: Notify,
+}
+
+struct State {
+    limits: Limits,
+    seats: BTreeMap<u64, Seat>,
+    next_seat: u64,
+    by_ip: HashMap<IpAddr, usize>,
+    by_listener: BTreeMap<Arc<str>, usize>,
+    rate: CreationRate,
+    rate_by_listener: BTreeMap<Arc<str>, CreationRate>,
+}
+
+struct Seat {
+    listener: Arc<str>,
+    activity: Arc<AtomicU64>,
+    leave: CancellationToken,
 }
 
 /// A counted connection; dropping it frees its place.
 pub(crate) struct Admission {
+    limits: Arc<ConnectionLimits>,
+    seat: u64,
     ip: IpAddr,
-    per_ip: Arc<PerIp>,
-    _room: Room,
+    listener: Arc<str>,
+    activity: Arc<AtomicU64>,
+    leave: CancellationToken,
 }
 
-/// A place in the total, and in the listener's own total where it has one.
-pub(crate) struct Room {
-    _total: OwnedSemaphorePermit,
-    _own: Option<OwnedSemaphorePermit>,
+enum Entrance {
+    Admitted(Admission),
+    /// The address has as many as it may.
+    Refused,
+    Full,
 }
 
 impl ConnectionLimits {
-    pub(crate) fn new(total: usize, per_ip: usize, overrides: HashMap<IpAddr, usize>) -> Self {
-        ConnectionLimits {
-            total: semaphore(total),
-            per_ip: Arc::new(PerIp { max: per_ip, overrides, counts: Mutex::new(HashMap::new()) }),
-        }
-    }
-
-    /// Waits until the total leaves room, as Kafka's acceptor does; other clients keep theirs.
-    ///
-    /// `own` is the limit of one listener (`listener.name.NAME.max.connections`).
-    pub(crate) async fn room(&self, own: Option<&Arc<Semaphore>>) -> Room {
-        let own = match own {
-            Some(own) => Some(place(own).await),
-            None => None,
+    pub(crate) fn new(limits: Limits) -> Arc<ConnectionLimits> {
+        let state = State {
+            limits,
+            seats: BTreeMap::new(),
+            next_seat: 0,
+            by_ip: HashMap::new(),
+            by_listener: BTreeMap::new(),
+            rate: CreationRate::default(),
+            rate_by_listener: BTreeMap::new(),
         };
-        Room { _total: place(&self.total).await, _own: own }
+        Arc::new(ConnectionLimits { began: Instant::now(), state: Mutex::new(state), freed: Notify::new() })
     }
 
-    /// `None` where the address already has as many connections as it may.
-    pub(crate) fn admit(&self, ip: IpAddr, room: Room) -> Option<Admission> {
-        let max = *self.per_ip.overrides.get(&ip).unwrap_or(&self.per_ip.max);
-        let mut counts = self.per_ip.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(ip).or_insert(0);
-        if *count >= max {
-            if *count == 0 {
-                counts.remove(&ip);
-            }
-            return None;
+    /// From now on these hold; those who wait are looked at again, and who is too many leaves.
+    pub(crate) fn change(&self, limits: Limits) {
+        let mut state = self.state();
+        state.limits = limits;
+        state.close_surplus();
+        drop(state);
+        self.freed.notify_waiters();
+    }
+
+    /// A place for a connection of `ip` through `listener`, waited for where there is none; `None` where the address
+    /// has as many as it may.
+    pub(crate) async fn admit(self: &Arc<Self>, listener: &Arc<str>, ip: IpAddr) -> Option<Admission> {
+        let pause = self.state().pause(listener, self.began.elapsed());
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
         }
-        *count += 1;
-        Some(Admission { ip, per_ip: Arc::clone(&self.per_ip), _room: room })
+        loop {
+            let mut freed = std::pin::pin!(self.freed.notified());
+            // Before the look: what is freed after it wakes us.
+            freed.as_mut().enable();
+            match self.enter(listener, ip) {
+                Entrance::Admitted(admission) => return Some(admission),
+                Entrance::Refused => return None,
+                Entrance::Full => freed.await,
+            }
+        }
+    }
+
+    fn enter(self: &Arc<Self>, listener: &Arc<str>, ip: IpAddr) -> Entrance {
+        let mut state = self.state();
+        if !state.has_room(listener) {
+            return Entrance::Full;
+        }
+        let max = *state.limits.per_ip_overrides.get(&ip).unwrap_or(&state.limits.per_ip);
+        let from_here = state.by_ip.get(&ip).copied().unwrap_or(0);
+        if from_here >= max {
+            return Entrance::Refused;
+        }
+        state.by_ip.insert(ip, from_here + 1);
+        *state.by_listener.entry(Arc::clone(listener)).or_default() += 1;
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let (activity, leave) = (Arc::new(AtomicU64::new(now)), CancellationToken::new());
+        let seat = state.next_seat;
+        state.next_seat += 1;
+        let taken =
+            Seat { listener: Arc::clone(listener), activity: Arc::clone(&activity), leave: leave.clone() };
+        state.seats.insert(seat, taken);
+        state.close_surplus();
+        let (limits, listener) = (Arc::clone(self), Arc::clone(listener));
+        Entrance::Admitted(Admission { limits, seat, ip, listener, activity, leave })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn place(semaphore: &Arc<Semaphore>) -> OwnedSemaphorePermit {
-    Arc::clone(semaphore).acquire_owned().await.expect("the semaphore is never closed")
+impl State {
+    fn is_protected(&self, listener: &str) -> bool {
+        self.limits.protected.as_deref() == Some(listener)
+    }
+
+    fn has_room(&self, listener: &str) -> bool {
+        let through = self.by_listener.get(listener).copied().unwrap_or(0);
+        let own = self.limits.of_listener.get(listener).copied().unwrap_or(usize::MAX);
+        through < own && (self.is_protected(listener) || self.seats.len() < self.limits.total)
+    }
+
+    /// Counts a new connection and says how long it has to wait. `now` is since the broker's start.
+    fn pause(&mut self, listener: &Arc<str>, now: Duration) -> Duration {
+        let settings = self.limits.rate_settings;
+        let of_broker = match self.is_protected(listener) {
+            true => Duration::ZERO,
+            false => self.rate.record(now, self.limits.rate, settings),
+        };
+        let own = self.limits.rate_of_listener.get(&**listener).copied().unwrap_or(u32::MAX);
+        let of_listener =
+            self.rate_by_listener.entry(Arc::clone(listener)).or_default().record(now, own, settings);
+        of_broker.max(of_listener)
+    }
+
+    /// Asks the connections that were silent for longest to leave, as many as there are too many.
+    fn close_surplus(&mut self) {
+        let leaving = self.seats.values().filter(|seat| seat.leave.is_cancelled()).count();
+        let surplus = (self.seats.len() - leaving).saturating_sub(self.limits.total);
+        if surplus == 0 {
+            return;
+        }
+        let staying = self.seats.values().filter(|seat| !seat.leave.is_cancelled());
+        let mut staying: Vec<&Seat> = staying.filter(|seat| !self.is_protected(&seat.listener)).collect();
+        staying.sort_by_key(|seat| seat.activity.load(Ordering::Relaxed));
+        for seat in staying.iter().take(surplus) {
+            seat.leave.cancel();
+        }
+        info!("{} connections are closed: there are more than max.connections", staying.len().min(surplus));
+    }
 }
 
-/// A limit on connections. `max` above what a semaphore can count is no limit in practice.
-pub(crate) fn semaphore(max: usize) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)))
+impl Admission {
+    /// The connection is not idle.
+    pub(crate) fn is_active(&self) {
+        let now = u64::try_from(self.limits.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.activity.store(now, Ordering::Relaxed);
+    }
+
+    /// Ends when the connection has to leave.
+    pub(crate) async fn must_leave(&self) {
+        self.leave.cancelled().await;
+    }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        let mut counts = self.per_ip.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.ip) {
+        let mut state = self.limits.state();
+        state.seats.remove(&self.seat);
+        if let Some(count) = state.by_ip.get_mut(&self.ip) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(&self.ip);
+                state.by_ip.remove(&self.ip);
             }
         }
+        if let Some(count) = state.by_listener.get_mut(&self.listener) {
+            *count -= 1;
+        }
+        drop(state);
+        self.limits.freed.notify_waiters();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
-    #[tokio::test]
-    async fn an_address_is_refused_beyond_its_limit_and_welcome_again_when_one_leaves() {
-        let limits = ConnectionLimits::new(10, 1, HashMap::new());
-        let ip = IpAddr::from([127, 0, 0, 1]);
-        let first = limits.admit(ip, limits.room(None).await).expect("the first fits");
-        assert!(limits.admit(ip, limits.room(None).await).is_none());
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn limits(total: usize, per_ip: usize) -> Limits {
+        Limits {
+            total,
+            of_listener: BTreeMap::new(),
+            per_ip,
+            per_ip_overrides: HashMap::new(),
+            rate: u32::MAX,
+            rate_of_listener: BTreeMap::new(),
+            rate_settings: RateSettings::default(),
+            protected: None,
+        }
+    }
+
+    /// `None`: it would have to wait.
+    fn at_once(limits: &Arc<ConnectionLimits>, listener: &str, ip: IpAddr) -> Option<Option<Admission>> {
+        limits.admit(&listener.into(), ip).now_or_never()
+    }
+
+    fn admitted(limits: &Arc<ConnectionLimits>, listener: &str) -> Admission {
+        at_once(limits, listener, HERE).flatten().expect("there is room")
+    }
+
+    #[test]
+    fn an_address_is_refused_beyond_its_limit_and_welcome_again_when_one_leaves() {
+        let limits = ConnectionLimits::new(limits(10, 1));
+        let first = admitted(&limits, "A");
+        assert!(at_once(&limits, "A", HERE).is_some_and(|refused| refused.is_none()));
         drop(first);
-        assert!(limits.admit(ip, limits.room(None).await).is_some());
+        admitted(&limits, "A");
+    }
+
+    #[test]
+    fn an_override_of_zero_shuts_an_address_out_until_it_is_changed() {
+        let other = IpAddr::from([127, 0, 0, 9]);
+        let shut = Limits { per_ip_overrides: HashMap::from([(other, 0)]), ..limits(10, 5) };
+        let counted = ConnectionLimits::new(shut);
+        assert!(at_once(&counted, "A", other).is_some_and(|refused| refused.is_none()));
+        admitted(&counted, "A");
+        counted.change(limits(10, 5));
+        assert!(at_once(&counted, "A", other).flatten().is_some());
+    }
+
+    #[test]
+    fn a_listener_with_a_limit_of_its_own_waits_while_others_do_not() {
+        let own = BTreeMap::from([("A".to_owned(), 1)]);
+        let limits = ConnectionLimits::new(Limits { of_listener: own, ..limits(10, 10) });
+        let first = admitted(&limits, "A");
+        assert!(at_once(&limits, "A", HERE).is_none());
+        admitted(&limits, "B");
+        drop(first);
+        admitted(&limits, "A");
     }
 
     #[tokio::test]
-    async fn a_listener_with_a_limit_of_its_own_waits_while_others_do_not() {
-        let limits = ConnectionLimits::new(10, 5, HashMap::new());
-        let own = semaphore(1);
-        let first = limits.room(Some(&own)).await;
-        assert!(own.try_acquire().is_err());
-        drop(limits.room(None).await);
-        drop(first);
-        drop(limits.room(Some(&own)).await);
+    async fn who_waits_is_let_in_when_the_limit_is_raised() {
+        let counted = ConnectionLimits::new(limits(1, 10));
+        let _first = admitted(&counted, "A");
+        let waiting = {
+            let counted = Arc::clone(&counted);
+            tokio::spawn(async move { counted.admit(&"A".into(), HERE).await.is_some() })
+        };
+        tokio::task::yield_now().await;
+        counted.change(limits(2, 10));
+        assert!(waiting.await.expect("no panic"));
     }
 
-    #[tokio::test]
-    async fn an_override_of_zero_shuts_an_address_out() {
-        let ip = IpAddr::from([127, 0, 0, 9]);
-        let limits = ConnectionLimits::new(10, 5, HashMap::from([(ip, 0)]));
-        assert!(limits.admit(ip, limits.room(None).await).is_none());
+    #[test]
+    fn when_the_total_is_lowered_those_silent_for_longest_leave() {
+        let counted = ConnectionLimits::new(limits(3, 10));
+        let all = [admitted(&counted, "A"), admitted(&counted, "A"), admitted(&counted, "A")];
+        for (admission, activity) in all.iter().zip([30, 10, 20]) {
+            admission.activity.store(activity, Ordering::Relaxed);
+        }
+        counted.change(limits(1, 10));
+        let left = |admission: &Admission| admission.must_leave().now_or_never().is_some();
+        assert_eq!(all.each_ref().map(left), [false, true, true]);
+    }
+
+    #[test]
+    fn brokers_are_let_in_though_all_places_are_taken_and_the_idlest_client_leaves() {
+        let protected = Limits { protected: Some("INTERNAL".into()), ..limits(1, 10) };
+        let counted = ConnectionLimits::new(protected);
+        let client = admitted(&counted, "CLIENTS");
+        let _broker = admitted(&counted, "INTERNAL");
+        assert!(client.must_leave().now_or_never().is_some());
     }
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -15,7 +14,7 @@ use tracing::{debug, warn};
 use crate::handlers::Peer;
 use crate::house::House;
 use crate::net::connection::{self, ConnectionSettings};
-use crate::net::limits::{self, Admission, ConnectionLimits};
+use crate::net::limits::{Admission, ConnectionLimits};
 
 /// Pause after a failed accept (out of file descriptors), so that it does not spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -37,8 +36,6 @@ pub(crate) struct Listener {
     name: Arc<str>,
     socket: TcpListener,
     settings: SocketSettings,
-    /// `listener.name.NAME.max.connections`.
-    limit: Option<Arc<Semaphore>>,
 }
 
 impl Listener {
@@ -49,13 +46,7 @@ impl Listener {
             socket.set_recv_buffer_size(u32::try_from(size).unwrap_or(u32::MAX))?;
         }
         socket.bind(address)?;
-        Ok(Listener { name: name.into(), socket: socket.listen(settings.backlog)?, settings, limit: None })
-    }
-
-    /// At most so many connections through this listener; further ones wait to be accepted.
-    pub(crate) fn limited_to(mut self, connections: Option<usize>) -> Listener {
-        self.limit = connections.map(limits::semaphore);
-        self
+        Ok(Listener { name: name.into(), socket: socket.listen(settings.backlog)?, settings })
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -97,11 +88,10 @@ impl Listener {
 
     async fn next(
         &self,
-        limits: &ConnectionLimits,
+        limits: &Arc<ConnectionLimits>,
     ) -> io::Result<Option<(TcpStream, SocketAddr, Admission)>> {
-        let room = limits.room(self.limit.as_ref()).await;
         let (stream, address) = self.socket.accept().await?;
-        let Some(admission) = limits.admit(address.ip(), room) else {
+        let Some(admission) = limits.admit(&self.name, address.ip()).await else {
             debug!(client = %address, "connection refused: its address has as many as max.connections.per.ip allows");
             return Ok(None);
         };
@@ -125,8 +115,7 @@ impl Listener {
         let settings = self.settings.connection;
         async move {
             let (reader, writer) = stream.into_split();
-            connection::run(house, peer, reader, writer, settings).await;
-            drop(admission);
+            connection::run(house, peer, reader, writer, settings, admission).await;
         }
     }
 }

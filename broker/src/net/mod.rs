@@ -8,5 +8,6 @@ pub(crate) mod front;
 pub(crate) mod limits;
 pub(crate) mod listener;
 pub(crate) mod outlet;
+pub(crate) mod rate;
 pub(crate) mod reply;
 pub(crate) mod scatter;

@@ -3,12 +3,14 @@
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use socket2::SockRef;
 use storage::disk::FileBytes;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
+use tokio::time::timeout;
 
 /// What answers are written to.
 pub(crate) trait Outlet: Send {
@@ -32,5 +34,59 @@ impl Outlet for OwnedWriteHalf {
     async fn send(&self, bytes: &FileBytes) -> io::Result<usize> {
         let stream: &TcpStream = self.as_ref();
         stream.async_io(Interest::WRITABLE, || bytes.send(stream.as_fd())).await
+    }
+}
+
+/// An outlet that is given up once its other end has taken nothing for a while (`connections.max.idle.ms`).
+pub(crate) struct Patient<W> {
+    pub(crate) outlet: W,
+    /// `None`: for ever.
+    pub(crate) patience: Option<Duration>,
+}
+
+impl<W: Outlet + Sync> Outlet for Patient<W> {
+    async fn write(&self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
+        within(self.patience, self.outlet.write(slices, more)).await
+    }
+
+    async fn send(&self, bytes: &FileBytes) -> io::Result<usize> {
+        within(self.patience, self.outlet.send(bytes)).await
+    }
+}
+
+async fn within(
+    patience: Option<Duration>,
+    written: impl Future<Output = io::Result<usize>>,
+) -> io::Result<usize> {
+    match patience {
+        Some(patience) => timeout(patience, written).await.map_err(|_| io::ErrorKind::TimedOut)?,
+        None => written.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The other end of this one never reads.
+    struct Stuck;
+
+    impl Outlet for Stuck {
+        async fn write(&self, _: &[IoSlice<'_>], _: bool) -> io::Result<usize> {
+            std::future::pending().await
+        }
+
+        async fn send(&self, _: &FileBytes) -> io::Result<usize> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_read_is_given_up_after_the_idle_time() {
+        let outlet = Patient { outlet: Stuck, patience: Some(Duration::from_secs(600)) };
+        let given_up = outlet.write(&[IoSlice::new(b"x")], false).await;
+        assert_eq!(given_up.expect_err("nobody reads").kind(), io::ErrorKind::TimedOut);
+        let given_up = outlet.send(&FileBytes::from(bytes::Bytes::from_static(b"x"))).await;
+        assert_eq!(given_up.expect_err("nobody reads").kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -9,35 +9,44 @@ use tokio::task::spawn_blocking;
 use tracing::{debug, info, warn};
 
 use super::properties;
+use crate::clock;
 use crate::cluster::config_changes::Changed;
 use crate::cluster::controller::ControllerHandle;
 use crate::cluster::entities::{self, ConfigsError, DEFAULT_ENTITY, Entity, READS_AT_ONCE};
+use crate::cluster::znodes::paths;
 use crate::config::BrokerConfig;
 use crate::config::properties::Properties;
 use crate::house::House;
+use crate::net::front::Front;
+use crate::presence::{self, Presence};
 
 /// Pause before ZooKeeper is asked again after it failed to answer.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
 
+/// What a change may reach.
+pub(crate) struct Running {
+    pub(crate) house: Arc<House>,
+    pub(crate) controller: ControllerHandle,
+    pub(crate) front: Arc<Front>,
+    pub(crate) presence: Arc<Presence>,
+}
+
 /// Runs until `changes` end.
-pub(crate) async fn follow(
-    house: Arc<House>,
-    controller: ControllerHandle,
-    mut changes: mpsc::Receiver<Changed>,
-) {
+pub(crate) async fn follow(running: Running, mut changes: mpsc::Receiver<Changed>) {
+    let Running { house, controller, .. } = &running;
     while let Some(changed) = changes.recv().await {
         match changed {
             Changed::One(change) => match change.entity_type.as_str() {
-                "topics" => topic(&house, &controller, &change.entity).await,
-                "brokers" if concerns(&house, &change.entity) => broker(&house, &controller).await,
+                "topics" => topic(house, controller, &change.entity).await,
+                "brokers" if concerns(house, &change.entity) => broker(&running).await,
                 // Quotas and credentials have no effect yet; other brokers have their own.
                 _ => debug!(path = change.path(), "configs of no effect here were changed"),
             },
             Changed::Everything => {
                 info!("notices of changed configs were missed; all configs are read again");
-                everything(&house, &controller).await;
+                everything(&running).await;
             }
         }
     }
@@ -75,7 +84,8 @@ async fn persistently(house: &House, topic: &str) -> Option<Properties> {
     }
 }
 
-async fn broker(house: &House, controller: &ControllerHandle) {
+async fn broker(running: &Running) {
+    let Running { house, controller, .. } = running;
     let former = house.live.current();
     let next = loop {
         match house.live.stored(&house.zookeeper, house.me).await {
@@ -102,13 +112,33 @@ async fn broker(house: &House, controller: &ControllerHandle) {
     let (partitions, config) = (Arc::clone(&house.partitions), Arc::clone(&next));
     house.fetchers.resize(next.replication.fetchers);
     if spawn_blocking(move || partitions.rebase(&config)).await.is_ok() {
+        listeners(running, &next).await;
         house.live.current.send_replace(next);
         info!("changed while running: {}", changed.join(", "));
     }
 }
 
-async fn everything(house: &House, controller: &ControllerHandle) {
-    broker(house, controller).await;
+/// Opens and closes listeners, takes over limits of connections, and tells the cluster where this broker is now.
+async fn listeners(running: &Running, next: &Arc<BrokerConfig>) {
+    let (front, house, config) = (Arc::clone(&running.front), Arc::clone(&running.house), Arc::clone(next));
+    // Host names are resolved.
+    let followed = spawn_blocking(move || {
+        front.follow(&config.network, &house);
+        front.bound()
+    });
+    let Ok(bound) = followed.await else { return };
+    let Some(broker) = running.presence.advertise(presence::advertised(next, &bound)) else { return };
+    // Where the session is lost meanwhile, it is registered again with the new entry.
+    let (path, data) = (paths::broker(broker.id), broker.encode(clock::wall()));
+    match running.house.zookeeper.set(&path, &data, None).await {
+        Ok(_) => info!("told the cluster the changed advertised.listeners"),
+        Err(why) => warn!("the cluster does not know the changed advertised.listeners yet: {why}"),
+    }
+}
+
+async fn everything(running: &Running) {
+    let Running { house, controller, .. } = running;
+    broker(running).await;
     let hosted = house.partitions.all().into_iter().map(|partition| partition.id().topic.to_string());
     let overridden = house.partitions.configs().overridden().into_iter().map(|topic| topic.to_string());
     for name in hosted.chain(overridden).collect::<BTreeSet<String>>() {

@@ -13,7 +13,7 @@ use storage::types::BrokerId;
 use tokio::sync::watch;
 use tracing::warn;
 
-pub(crate) use follow::{follow, load_topics};
+pub(crate) use follow::{Running, follow, load_topics};
 
 use crate::cluster::client::ZooKeeper;
 use crate::cluster::entities::{self, ConfigsError, Entity, Stored};

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::core::Command;
-use super::outbox::{Level, Unsent, outbox};
+use super::outbox::{Level, Total, Unsent, outbox};
 use super::request::{Envelope, Hello};
 use super::words::Word;
 
@@ -46,7 +47,21 @@ pub(super) struct Acceptor {
     commands: mpsc::WeakSender<Command>,
     connections_max: usize,
     bytes: Arc<Semaphore>,
+    unsent: Total,
+    traffic: Arc<Traffic>,
     by_address: Arc<Mutex<BTreeMap<IpAddr, usize>>>,
+}
+
+/// What the four-letter words tell of connections.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    /// Connections taken, and turned away because their address had too many.
+    pub(super) accepted: AtomicU64,
+    pub(super) rejected: AtomicU64,
+    /// Ended before they had said hello.
+    pub(super) speechless: AtomicU64,
+    /// Frames with their lengths. Unit: bytes.
+    pub(super) received_bytes: AtomicU64,
 }
 
 impl Acceptor {
@@ -54,10 +69,12 @@ impl Acceptor {
         listener: TcpListener,
         commands: &mpsc::Sender<Command>,
         connections_max: usize,
+        unsent: Total,
+        traffic: Arc<Traffic>,
     ) -> Acceptor {
         let bytes = Arc::new(Semaphore::new(QUEUED_BYTES_MAX));
         let commands = commands.downgrade();
-        Acceptor { listener, commands, connections_max, bytes, by_address: Arc::default() }
+        Acceptor { listener, commands, connections_max, bytes, unsent, traffic, by_address: Arc::default() }
     }
 
     /// Accepts until the core has ended.
@@ -77,15 +94,19 @@ impl Acceptor {
                 }
             };
             let Some(seat) = Seat::take(&self.by_address, peer.ip(), self.connections_max) else {
+                self.traffic.rejected.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(%peer, limit = self.connections_max, "too many connections from one address");
                 continue;
             };
+            self.traffic.accepted.fetch_add(1, Ordering::Relaxed);
             next_id += 1;
             let connection = Connection {
                 id: WatcherId(next_id),
                 peer,
                 commands: self.commands.clone(),
                 bytes: Arc::clone(&self.bytes),
+                unsent: self.unsent.clone(),
+                traffic: Arc::clone(&self.traffic),
                 in_flight: Arc::new(Semaphore::new(REQUESTS_IN_FLIGHT_MAX)),
             };
             tokio::spawn(async move {
@@ -132,6 +153,8 @@ struct Connection {
     peer: SocketAddr,
     commands: mpsc::WeakSender<Command>,
     bytes: Arc<Semaphore>,
+    unsent: Total,
+    traffic: Arc<Traffic>,
     in_flight: Arc<Semaphore>,
 }
 
@@ -153,8 +176,15 @@ impl Connection {
     async fn serve(self, mut stream: TcpStream) {
         let _ = stream.set_nodelay(true);
         let first = tokio::time::timeout(HELLO_PATIENCE, self.first_frame(&mut stream)).await;
-        let Ok(Ok(Some(hello))) = first else { return };
-        let (sender, unsent) = outbox();
+        let hello = match first {
+            Ok(Ok(Some(hello))) => hello,
+            Ok(Ok(None) | Err(Closed)) => return,
+            Err(_) => {
+                self.traffic.speechless.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+        };
+        let (sender, unsent) = outbox(&self.unsent);
         let connect = Command::Connect { id: self.id, peer: self.peer, hello, outbox: sender };
         if self.send(connect).await.is_err() {
             return;
@@ -164,6 +194,8 @@ impl Connection {
         tokio::select! {
             _ = self.read(reader, &level) => {}
             () = write(writer, unsent) => {}
+            // What is unsent goes with it: its client does not read.
+            () = level.cut() => {}
         }
         let _ = self.send(Command::Gone { id: self.id }).await;
     }
@@ -181,7 +213,12 @@ impl Connection {
             return Ok(None);
         }
         let frame = read_body(stream, length).await?;
+        self.count(length);
         Ok(Some(Hello::decode(&frame)?))
+    }
+
+    fn count(&self, length: u32) {
+        self.traffic.received_bytes.fetch_add(4 + u64::from(length), Ordering::Relaxed);
     }
 
     async fn answer(&self, word: Word) -> Result<String, Closed> {
@@ -196,6 +233,7 @@ impl Connection {
             let in_flight = Arc::clone(&self.in_flight).acquire_owned().await?;
             let length = reader.read_u32().await?;
             let frame = read_body(&mut reader, length).await?;
+            self.count(length);
             // Only whole frames take from what all share: who sends a byte a second delays nobody.
             let bytes = Arc::clone(&self.bytes).acquire_many_owned(length.max(1)).await?;
             let arrived = Instant::now();
@@ -228,14 +266,13 @@ async fn write(mut writer: OwnedWriteHalf, mut unsent: Unsent) {
     let mut frames = Vec::new();
     let mut batch = Vec::new();
     while unsent.next(&mut frames).await > 0 {
-        let bytes: usize = frames.iter().map(bytes::Bytes::len).sum();
         batch.clear();
         frames.drain(..).for_each(|frame| batch.extend_from_slice(&frame));
         if writer.write_all(&batch).await.is_err() {
             return;
         }
         batch.shrink_to(64 << 10);
-        unsent.sent(bytes);
+        unsent.sent();
     }
     let _ = writer.shutdown().await;
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -16,10 +17,10 @@ use storage::disk::Disk;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Settings;
-use super::connection::Permit;
+use super::connection::{Permit, Traffic};
 use super::counters::{Counters, Ledger};
 use super::journal::{Journal, JournalError};
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Total};
 use super::reply;
 use super::request::{Envelope, Hello};
 use super::words::Word;
@@ -29,6 +30,9 @@ const BATCH: usize = 512;
 
 /// Answers held back until a sync; beyond that the batch is synced early. Unit: bytes.
 const STAGED_BYTES_MAX: usize = 16 << 20;
+
+/// Pause before a full disk is tried again.
+const SPACE_RETRY: Duration = Duration::from_millis(500);
 
 /// How often abandoned containers are looked for (`znode.container.checkIntervalMs`).
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -65,6 +69,24 @@ pub(super) struct Link {
     pub(super) closing: bool,
 }
 
+/// What the core shares with its owner and its connections.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shared {
+    /// The owner wants the core to end, even one that waits for space.
+    pub(super) stopping: Arc<AtomicBool>,
+    pub(super) unsent: Total,
+    pub(super) traffic: Arc<Traffic>,
+}
+
+/// What happened so far, for `mntr`.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) changes: u64,
+    pub(super) sessions_expired: u64,
+    pub(super) cut_off: u64,
+    pub(super) auth_failed: u64,
+}
+
 /// Held back until the changes before it are durable.
 enum Staged {
     Frame(WatcherId, Bytes),
@@ -85,6 +107,8 @@ pub(super) struct Core {
     pub(super) next_session: i64,
     pub(super) started: Instant,
     pub(super) counters: Counters,
+    pub(super) tally: Tally,
+    pub(super) shared: Shared,
     staged: Vec<Staged>,
     staged_bytes: usize,
     next_sweep: Option<Instant>,
@@ -95,6 +119,7 @@ impl Core {
         disk: Arc<dyn Disk>,
         settings: Settings,
         address: SocketAddr,
+        shared: Shared,
     ) -> Result<Core, JournalError> {
         let (journal, tree) = Journal::open(disk, &settings.data_directory, settings.snapshots)?;
         let mut expiry = Expiry::default();
@@ -121,6 +146,8 @@ impl Core {
             attached: BTreeMap::new(),
             started: Instant::now(),
             counters: Counters::default(),
+            tally: Tally::default(),
+            shared,
             staged: Vec::new(),
             staged_bytes: 0,
             next_sweep: None,
@@ -185,7 +212,7 @@ impl Core {
             if told.is_some() {
                 return Ok(told);
             }
-            self.journal.snapshot_if_due(&self.tree)?;
+            self.journal.snapshot_if_due(&self.tree);
         }
     }
 
@@ -219,6 +246,7 @@ impl Core {
     pub(super) fn commit(&mut self, session: SessionId, change: Change) -> Result<Applied, CoreError> {
         let txn = Txn { zxid: self.tree.zxid().next(), time_ms: wall_clock_ms(), session, change };
         self.journal.append(&txn);
+        self.tally.changes += 1;
         let applied = self.tree.apply(&txn)?;
         for (watcher, event, acl) in self.watches.notify(&applied.notices) {
             let may_read = |link: &Link| permits(&acl, perms::READ, &link.identities);
@@ -244,17 +272,17 @@ impl Core {
 
     /// Makes the batch durable, then lets go of everything that waited for it.
     fn release(&mut self) -> Result<(), CoreError> {
-        self.journal.commit()?;
+        self.make_durable()?;
         self.staged_bytes = 0;
         for staged in std::mem::take(&mut self.staged) {
             match staged {
                 Staged::Frame(id, frame) => {
                     let Some(link) = self.links.get_mut(&id) else { continue };
                     self.counters.sent += 1;
+                    self.counters.answers.add(frame.len());
                     link.ledger.counters.sent += 1;
                     if !link.outbox.send(frame) {
-                        tracing::warn!(peer = %link.peer, "a client that does not read its answers is cut off");
-                        self.detach(id);
+                        self.cut_off(id);
                     }
                 }
                 Staged::Close(id) => self.detach(id),
@@ -263,7 +291,51 @@ impl Core {
                 }
             }
         }
+        while self.shared.unsent.is_too_much() {
+            let slowest = self.links.iter().max_by_key(|(_, link)| link.outbox.unsent());
+            let Some((id, _)) = slowest.filter(|(_, link)| link.outbox.unsent() > 0) else { break };
+            self.cut_off(*id);
+        }
         Ok(())
+    }
+
+    /// Writes the batch to disk. A full disk is waited out: nothing is answered meanwhile, and no session ends for that.
+    fn make_durable(&mut self) -> Result<(), CoreError> {
+        let mut waited = false;
+        loop {
+            match self.journal.commit() {
+                Ok(()) => break,
+                Err(error) if error.is_out_of_space() && !self.shared.stopping.load(Ordering::Relaxed) => {
+                    if !std::mem::replace(&mut waited, true) {
+                        tracing::error!(
+                            %error,
+                            "the disk of the embedded coordinator is full: it answers nothing until there is space \
+                             again; free some, or stop the broker and move zookeeper.embedded.data.dir"
+                        );
+                    }
+                    std::thread::park_timeout(SPACE_RETRY);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if waited {
+            tracing::info!("the embedded coordinator has space again, and goes on");
+            // Nobody could be heard meanwhile.
+            for (id, session) in self.tree.sessions() {
+                self.expiry.touch(id, self.started.elapsed(), timeout(session.timeout_ms));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a connection whose client does not read, with all that waits for it; its session lives on.
+    fn cut_off(&mut self, id: WatcherId) {
+        if let Some(link) = self.links.get(&id) {
+            tracing::warn!(peer = %link.peer, unsent = link.outbox.unsent(), "a client that does not read its answers is cut off");
+            link.outbox.cut();
+            self.tally.cut_off += 1;
+        }
+        self.detach(id);
     }
 
     /// Forgets a connection, which thereby closes; its session lives on.

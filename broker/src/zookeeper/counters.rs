@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 pub(super) struct Counters {
     pub(super) received: u64,
     pub(super) sent: u64,
+    pub(super) answers: Sizes,
     latency_count: u64,
     latency_sum: Duration,
     latency_min: Option<Duration>,
@@ -44,6 +45,50 @@ impl Counters {
             0 => 0.0,
             count => self.latency_sum.as_secs_f64() * 1000.0 / count as f64,
         }
+    }
+}
+
+/// How long something took, and how often.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Durations {
+    pub(super) count: u64,
+    pub(super) sum: Duration,
+    pub(super) min: Duration,
+    pub(super) max: Duration,
+}
+
+impl Durations {
+    pub(super) fn add(&mut self, took: Duration) {
+        self.min = if self.count == 0 { took } else { self.min.min(took) };
+        self.max = self.max.max(took);
+        self.sum += took;
+        self.count += 1;
+    }
+
+    /// Unit: ms, fractions included.
+    pub(super) fn average_ms(&self) -> f64 {
+        match self.count {
+            0 => 0.0,
+            count => self.sum.as_secs_f64() * 1000.0 / count as f64,
+        }
+    }
+}
+
+/// Sizes of answers. Unit: bytes; `None` before the first.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sizes {
+    pub(super) last: Option<usize>,
+    pub(super) min: Option<usize>,
+    pub(super) max: Option<usize>,
+    pub(super) sum: u64,
+}
+
+impl Sizes {
+    pub(super) fn add(&mut self, size: usize) {
+        self.last = Some(size);
+        self.min = Some(self.min.map_or(size, |min| min.min(size)));
+        self.max = Some(self.max.map_or(size, |max| max.max(size)));
+        self.sum += size as u64;
     }
 }
 

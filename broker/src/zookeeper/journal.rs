@@ -7,14 +7,19 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use coordinator::znodes::{Txn, ZnodeTree, Zxid, encode_txn};
 use storage::disk::{self, Disk, DiskFile, Lock, Open};
 
+use super::counters::Durations;
 use super::recovery::{self, LOG_MAGIC, Recovered, SNAPSHOT_MAGIC};
 
 /// Snapshots kept, so that a damaged one has a predecessor.
 const SNAPSHOTS_KEPT: usize = 3;
+
+/// Pause before a snapshot that could not be begun is tried again.
+const SNAPSHOT_RETRY: Duration = Duration::from_secs(60);
 
 /// When a snapshot is due, whichever comes first.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +48,18 @@ pub(crate) enum JournalError {
     NoSnapshot(PathBuf),
 }
 
-/// The open end of the log. After an `Err` it must not be used further: what of the last batch is on disk is unknown.
+impl JournalError {
+    /// Whether it passes once somebody frees space.
+    pub(super) fn is_out_of_space(&self) -> bool {
+        let JournalError::Io { source, .. } = self else { return false };
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+/// The open end of the log.
+///
+/// After an `Err` what of the last batch is on disk is unknown. Where it was for want of space the batch can be committed
+/// again, which writes all of it anew; after any other the journal must not be used further.
 #[derive(Debug)]
 pub(crate) struct Journal {
     disk: Arc<dyn Disk>,
@@ -56,7 +72,11 @@ pub(crate) struct Journal {
     /// Encoded, not yet written.
     pending: Vec<u8>,
     changes_since_snapshot: u64,
-    snapshot_in_progress: Option<JoinHandle<Result<(), JournalError>>>,
+    snapshot_in_progress: Option<JoinHandle<Result<Duration, JournalError>>>,
+    snapshot_not_before: Option<Instant>,
+    /// Syncs of the log, and the snapshots taken.
+    pub(super) syncs: Durations,
+    pub(super) snapshots: Durations,
     _lock: Box<dyn Lock>,
 }
 
@@ -90,6 +110,9 @@ impl Journal {
             pending: Vec::new(),
             changes_since_snapshot: replayed,
             snapshot_in_progress: None,
+            snapshot_not_before: None,
+            syncs: Durations::default(),
+            snapshots: Durations::default(),
             _lock: lock,
         };
         Ok((journal, tree))
@@ -114,9 +137,13 @@ impl Journal {
             return Ok(());
         }
         let log = self.log.as_ref();
-        disk::write_all(log, &mut [IoSlice::new(&self.pending)], self.log_end)
-            .and_then(|()| log.sync())
-            .map_err(io_error("cannot write", &self.log_path))?;
+        let failed = io_error("cannot write", &self.log_path);
+        if let Err(error) = disk::write_all(log, &mut [IoSlice::new(&self.pending)], self.log_end) {
+            return Err(failed(error));
+        }
+        let began = Instant::now();
+        log.sync().map_err(failed)?;
+        self.syncs.add(began.elapsed());
         self.log_end += self.pending.len() as u64;
         self.pending.clear();
         // One large batch must not pin its memory for ever.
@@ -126,20 +153,35 @@ impl Journal {
 
     /// Takes a snapshot if one is due and none is under way. The tree is encoded here, written on a thread of its own.
     ///
-    /// Call with nothing pending: the snapshot must not know more than the log.
-    pub(crate) fn snapshot_if_due(&mut self, tree: &ZnodeTree) -> Result<(), JournalError> {
+    /// Call with nothing pending: the snapshot must not know more than the log. That none can be taken is told and tried
+    /// again later: the log has everything.
+    pub(crate) fn snapshot_if_due(&mut self, tree: &ZnodeTree) {
         let due = self.changes_since_snapshot >= self.policy.changes || self.log_end >= self.policy.log_bytes;
         if !due || self.snapshot_in_progress.as_ref().is_some_and(|thread| !thread.is_finished()) {
-            return Ok(());
+            return;
         }
-        self.finish_snapshot()?;
+        if self.snapshot_not_before.is_some_and(|moment| Instant::now() < moment) {
+            return;
+        }
+        self.snapshot_not_before = None;
+        self.finish_snapshot();
+        if let Err(error) = self.begin_snapshot(tree) {
+            tracing::warn!(%error, "no snapshot of the znode tree; free space or check the disk");
+            self.snapshot_not_before = Some(Instant::now() + SNAPSHOT_RETRY);
+        }
+    }
+
+    fn begin_snapshot(&mut self, tree: &ZnodeTree) -> Result<(), JournalError> {
         assert!(!self.has_pending(), "a snapshot never runs ahead of the log");
         (self.log, self.log_path, self.log_end) =
             start_log(self.disk.as_ref(), &self.directory, tree.zxid().next())?;
         self.changes_since_snapshot = 0;
         let snapshot = sealed_snapshot(tree);
         let (disk, directory, zxid) = (Arc::clone(&self.disk), self.directory.clone(), tree.zxid());
-        let write = move || write_snapshot(disk.as_ref(), &directory, zxid, &snapshot);
+        let write = move || {
+            let began = Instant::now();
+            write_snapshot(disk.as_ref(), &directory, zxid, &snapshot).map(|()| began.elapsed())
+        };
         let thread = std::thread::Builder::new().name("zookeeper-snapshot".into()).spawn(write);
         self.snapshot_in_progress =
             Some(thread.map_err(io_error("cannot start a thread for", &self.directory))?);
@@ -149,7 +191,7 @@ impl Journal {
     /// Writes what is pending, and a last snapshot if anything changed since the one before.
     pub(crate) fn close(mut self, tree: &ZnodeTree) -> Result<(), JournalError> {
         self.commit()?;
-        self.finish_snapshot()?;
+        self.finish_snapshot();
         if self.changes_since_snapshot > 0 {
             write_snapshot(self.disk.as_ref(), &self.directory, tree.zxid(), &sealed_snapshot(tree))?;
         }
@@ -157,16 +199,15 @@ impl Journal {
     }
 
     /// Waits for the snapshot under way. That one could not be written is no reason to stop: the log has everything.
-    fn finish_snapshot(&mut self) -> Result<(), JournalError> {
-        let Some(thread) = self.snapshot_in_progress.take() else { return Ok(()) };
+    fn finish_snapshot(&mut self) {
+        let Some(thread) = self.snapshot_in_progress.take() else { return };
         match thread.join() {
-            Ok(Ok(())) => {}
+            Ok(Ok(took)) => self.snapshots.add(took),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "no snapshot of the znode tree; free space or check the disk")
             }
             Err(_) => tracing::warn!("the snapshot of the znode tree failed; the log is kept"),
         }
-        Ok(())
     }
 
     /// Logs and snapshots. Unit: bytes.
@@ -196,10 +237,14 @@ fn start_log(
 ) -> Result<(Arc<dyn DiskFile>, PathBuf, u64), JournalError> {
     let path = directory.join(format!("{}{:016x}", recovery::LOG_PREFIX, first.0));
     let log = disk.open(&path, Open::Replace).map_err(io_error("cannot create", &path))?;
-    disk::write_all(log.as_ref(), &mut [IoSlice::new(LOG_MAGIC)], 0)
+    let begun = disk::write_all(log.as_ref(), &mut [IoSlice::new(LOG_MAGIC)], 0)
         .and_then(|()| log.sync())
-        .and_then(|()| disk.sync_directory(directory))
-        .map_err(io_error("cannot create", &path))?;
+        .and_then(|()| disk.sync_directory(directory));
+    if let Err(error) = begun {
+        // One that stays without its header says nothing, and is not mistaken for another.
+        let _ = disk.remove(&path);
+        return Err(io_error("cannot create", &path)(error));
+    }
     Ok((log, path, LOG_MAGIC.len() as u64))
 }
 

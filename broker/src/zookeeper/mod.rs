@@ -23,6 +23,7 @@ mod tests;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use coordinator::znodes::SessionId;
@@ -31,7 +32,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use self::core::{Command, Core};
+use self::core::{Command, Core, Shared};
 pub(crate) use journal::{JournalError, SnapshotPolicy};
 
 /// Commands the core may have in its queue; connections wait while it is full.
@@ -84,6 +85,7 @@ pub(crate) struct EmbeddedServer {
     address: SocketAddr,
     commands: mpsc::Sender<Command>,
     acceptor: JoinHandle<()>,
+    stopping: Arc<AtomicBool>,
     /// Turns true when the core has ended, whatever the reason.
     ended: watch::Receiver<bool>,
 }
@@ -105,11 +107,12 @@ impl EmbeddedServer {
         let (commands, queue) = mpsc::channel(QUEUE);
         let (end, ended) = watch::channel(false);
         let (opened, opening) = oneshot::channel();
-        let core_settings = settings.clone();
+        let (core_settings, shared) = (settings.clone(), Shared::default());
+        let Shared { stopping, unsent, traffic } = shared.clone();
         std::thread::Builder::new()
             .name("zookeeper".into())
             .spawn(move || {
-                match Core::open(disk, core_settings, address) {
+                match Core::open(disk, core_settings, address, shared) {
                     Ok(core) => {
                         let _ = opened.send(Ok(()));
                         core.run(queue);
@@ -125,9 +128,10 @@ impl EmbeddedServer {
             Ok(result) => result?,
             Err(_) => return Err(StartError::Thread(std::io::Error::other("it ended at once"))),
         }
-        let acceptor = connection::Acceptor::new(listener, &commands, settings.connections_max);
+        let connections_max = settings.connections_max;
+        let acceptor = connection::Acceptor::new(listener, &commands, connections_max, unsent, traffic);
         let acceptor = tokio::spawn(acceptor.run(ended.clone()));
-        Ok(EmbeddedServer { address, commands, acceptor, ended })
+        Ok(EmbeddedServer { address, commands, acceptor, stopping, ended })
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
@@ -150,6 +154,7 @@ impl EmbeddedServer {
 
     /// Closes all connections, writes a snapshot and stops. Sessions live on and are there after the next start.
     pub(crate) async fn shutdown(self) {
+        self.stopping.store(true, Ordering::Relaxed);
         self.acceptor.abort();
         let _ = self.ask(|reply| Command::Shutdown { reply }).await;
         self.stopped().await;
@@ -164,6 +169,7 @@ impl EmbeddedServer {
 
 impl Drop for EmbeddedServer {
     fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
         self.acceptor.abort();
     }
 }

@@ -254,6 +254,7 @@ impl Core {
                 self.stage(id, reply::ok(xid, zxid).finish());
             }
             None => {
+                self.tally.auth_failed += 1;
                 self.stage(id, reply::refused(xid, zxid, Refusal::AuthFailed));
                 self.stage_close(id);
             }

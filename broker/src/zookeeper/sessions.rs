@@ -92,6 +92,7 @@ impl Core {
     pub(super) fn end_overdue_sessions(&mut self) -> Result<(), CoreError> {
         for session in self.expiry.expire(self.now()) {
             tracing::info!(session = format_args!("{:#x}", session.0), "session expired");
+            self.tally.sessions_expired += 1;
             self.end_session(session)?;
         }
         Ok(())

@@ -1,9 +1,14 @@
 //! The server as its clients and its owner see it: over sockets, across restarts, with damaged files.
 
+use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use coordinator::znodes::SessionId;
+use storage::disk::{Disk, DiskFile, Entry, Lock, Mapping, Open, OsDisk, Space};
+use storage::types::TimestampMs;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -295,6 +300,278 @@ async fn connections_from_one_address_are_limited() {
     server.shutdown().await;
 }
 
+/// The real disk, until it is told that something fails.
+#[derive(Debug, Clone, Default)]
+struct Jammed(Arc<Jam>);
+
+/// Error numbers; 0 is none.
+#[derive(Debug, Default)]
+struct Jam {
+    write: AtomicI32,
+    sync: AtomicI32,
+}
+
+impl Jammed {
+    fn write_fails(&self, error: i32) {
+        self.0.write.store(error, Ordering::SeqCst);
+    }
+
+    fn sync_fails(&self, error: i32) {
+        self.0.sync.store(error, Ordering::SeqCst);
+    }
+}
+
+fn failing(error: &AtomicI32) -> io::Result<()> {
+    match error.load(Ordering::SeqCst) {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+impl Disk for Jammed {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(JammedFile { file: OsDisk.open(path, how)?, jam: Arc::clone(&self.0) }))
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        OsDisk.list(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        OsDisk.exists(path)
+    }
+
+    fn create_directories(&self, path: &Path) -> io::Result<()> {
+        OsDisk.create_directories(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove(path)
+    }
+
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove_directory(path)
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        OsDisk.sync_directory(path)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        OsDisk.lock(path)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        OsDisk.space(path)
+    }
+
+    fn open_files_max(&self) -> u64 {
+        OsDisk.open_files_max()
+    }
+
+    fn cache_identity(&self, path: &Path) -> io::Result<Option<String>> {
+        OsDisk.cache_identity(path)
+    }
+
+    fn fingerprint(&self, path: &Path) -> io::Result<String> {
+        OsDisk.fingerprint(path)
+    }
+}
+
+#[derive(Debug)]
+struct JammedFile {
+    file: Arc<dyn DiskFile>,
+    jam: Arc<Jam>,
+}
+
+impl DiskFile for JammedFile {
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+
+    fn modified(&self) -> io::Result<TimestampMs> {
+        self.file.modified()
+    }
+
+    fn set_modified(&self, modified: TimestampMs) -> io::Result<()> {
+        self.file.set_modified(modified)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, position)
+    }
+
+    /// Half of it reaches the file, as on a real full disk.
+    fn write_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
+        if let Err(error) = failing(&self.jam.write) {
+            let first: &[u8] = slices.first().map_or(&[], |slice| slice);
+            self.file.write_at(&[IoSlice::new(&first[..first.len() / 2])], position)?;
+            return Err(error);
+        }
+        self.file.write_at(slices, position)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        failing(&self.jam.sync)?;
+        self.file.sync()
+    }
+
+    fn reread(&self) -> io::Result<()> {
+        self.file.reread()
+    }
+
+    fn descriptor(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.file.descriptor()
+    }
+
+    fn map(&self, length: u64) -> io::Result<Mapping> {
+        self.file.map(length)
+    }
+}
+
+/// Whether nothing is answered for so long that it would have been.
+async fn is_silent(stream: &mut TcpStream) -> bool {
+    tokio::time::timeout(Duration::from_millis(1500), stream.read_u8()).await.is_err()
+}
+
+#[tokio::test]
+async fn a_full_disk_is_waited_out_nothing_is_acknowledged_meanwhile_and_no_session_ends_for_it() {
+    for fail in [Jammed::write_fails, Jammed::sync_fails] {
+        let folder = TempDir::new().unwrap();
+        let disk = Jammed::default();
+        let mut settings = settings(&folder);
+        settings.session_timeout_min = Duration::from_millis(1000);
+        settings.session_timeout_max = Duration::from_millis(1000);
+        let server = EmbeddedServer::start_on(Arc::new(disk.clone()), settings.clone()).await.unwrap();
+        let mut raw = Raw::connect(&server, 0, &[0; 16]).await.unwrap();
+        assert_eq!(raw.create("/mine", 1).await, 0);
+        fail(&disk, libc::ENOSPC);
+        raw.send_create("/later", 0).await;
+        assert!(is_silent(&mut raw.stream).await);
+        fail(&disk, 0);
+        assert_eq!(raw.answer().await, 0, "there is space again");
+        assert_eq!(raw.create("/mine", 1).await, -110, "the session outlived its timeout of a second");
+        crash(server).await;
+        let server = EmbeddedServer::start(settings).await.unwrap();
+        let mut back = Raw::connect(&server, 0, &[0; 16]).await.unwrap();
+        assert_eq!(back.create("/later", 0).await, -110, "what was acknowledged is there");
+        server.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_waits_for_space_can_be_stopped() {
+    let folder = TempDir::new().unwrap();
+    let disk = Jammed::default();
+    let server = EmbeddedServer::start_on(Arc::new(disk.clone()), settings(&folder)).await.unwrap();
+    let mut raw = Raw::connect(&server, 0, &[0; 16]).await.unwrap();
+    disk.write_fails(libc::ENOSPC);
+    raw.send_create("/never", 0).await;
+    server.shutdown().await;
+    assert!(raw.stream.read_u8().await.is_err(), "closed without an answer");
+    let server = EmbeddedServer::start(settings(&folder)).await.expect("half a record is cut off");
+    let mut raw = Raw::connect(&server, 0, &[0; 16]).await.unwrap();
+    assert_eq!(raw.create("/never", 0).await, 0);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_failed_sync_ends_the_server_without_an_answer() {
+    let folder = TempDir::new().unwrap();
+    let disk = Jammed::default();
+    let server = EmbeddedServer::start_on(Arc::new(disk.clone()), settings(&folder)).await.unwrap();
+    let mut raw = Raw::connect(&server, 0, &[0; 16]).await.unwrap();
+    assert_eq!(raw.create("/before", 0).await, 0);
+    disk.sync_fails(libc::EIO);
+    raw.send_create("/unknown", 0).await;
+    server.stopped().await;
+    assert!(raw.stream.read_u8().await.is_err(), "closed without an answer");
+    drop(server);
+    let server = EmbeddedServer::start(settings(&folder)).await.unwrap();
+    let mut raw = Raw::connect(&server, 0, &[0; 16]).await.unwrap();
+    assert_eq!(raw.create("/before", 0).await, -110);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_snapshot_that_cannot_be_begun_stops_nobody() {
+    let folder = TempDir::new().unwrap();
+    let often = SnapshotPolicy { changes: 10, log_bytes: 1 << 30 };
+    let settings = Settings { snapshots: often, ..settings(&folder) };
+    let server = EmbeddedServer::start(settings.clone()).await.unwrap();
+    // A folder in its place: the log that a snapshot begins cannot be made.
+    let in_the_way = |zxid: i64| folder.path().join(format!("znodes/log.{zxid:016x}"));
+    (2..200).for_each(|zxid| std::fs::create_dir(in_the_way(zxid)).unwrap());
+    let mut raw = Raw::connect(&server, 0, &[0; 16]).await.unwrap();
+    for number in 0..50 {
+        assert_eq!(raw.create(&format!("/n{number}"), 0).await, 0);
+    }
+    (2..200).for_each(|zxid| std::fs::remove_dir(in_the_way(zxid)).unwrap());
+    crash(server).await;
+    let server = EmbeddedServer::start(settings).await.unwrap();
+    let mut raw = Raw::connect(&server, 0, &[0; 16]).await.unwrap();
+    assert_eq!(raw.create("/n49", 0).await, -110);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_does_not_read_is_cut_off_before_all_of_them_fill_memory() {
+    const ANSWER: usize = 900 << 10;
+    const ASKED: usize = 60;
+    let folder = TempDir::new().unwrap();
+    let server = EmbeddedServer::start(settings(&folder)).await.unwrap();
+    let owner = client(&server).await;
+    owner.create("/large", &vec![7; ANSWER], &CreateMode::Persistent.with_acls(OPEN)).await.unwrap();
+    // Each stays below its own limit; together they want more than twice of what all may.
+    let mut greedy = Vec::new();
+    for _ in 0..5 {
+        let mut raw = Raw::connect(&server, 0, &[0; 16]).await.unwrap();
+        let mut flood = Vec::new();
+        for _ in 0..ASKED {
+            let mut request = super::jute::Writer::new();
+            request.int(1).int(4).string("/large").bool(false);
+            flood.extend_from_slice(&request.finish());
+        }
+        raw.stream.write_all(&flood).await.unwrap();
+        greedy.push(raw);
+    }
+    // Somebody is cut off, and the others are served.
+    let dropped = || async {
+        let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
+        stream.write_all(b"mntr").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let line = answer.lines().find_map(|line| line.strip_prefix("zk_connection_drop_count\t"));
+        line.and_then(|count| count.parse::<usize>().ok()).expect("a count")
+    };
+    while dropped().await == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(owner.get_data("/large").await.unwrap().0.len(), ANSWER);
+    let mut cut_off = 0;
+    for mut raw in greedy {
+        let mut received = 0;
+        let mut buffer = vec![0; 1 << 20];
+        while received < ASKED * ANSWER {
+            match raw.stream.read(&mut buffer).await {
+                Ok(0) | Err(_) => break,
+                Ok(read) => received += read,
+            }
+        }
+        cut_off += usize::from(received < ASKED * ANSWER);
+    }
+    assert!((1..5).contains(&cut_off), "{cut_off} of five were cut off");
+    server.shutdown().await;
+}
+
 /// A client that says exactly what the test wants.
 struct Raw {
     stream: TcpStream,
@@ -329,10 +606,19 @@ impl Raw {
 
     /// The error code of the answer.
     async fn create(&mut self, path: &str, flags: i32) -> i32 {
+        self.send_create(path, flags).await;
+        self.answer().await
+    }
+
+    async fn send_create(&mut self, path: &str, flags: i32) {
         let mut request = super::jute::Writer::new();
         request.int(1).int(1).string(path).buffer(None);
         request.int(1).int(31).string("world").string("anyone").int(flags);
         self.stream.write_all(&request.finish()).await.expect("the request can be sent");
+    }
+
+    /// The error code of the next answer.
+    async fn answer(&mut self) -> i32 {
         let answer = receive(&mut self.stream).await.expect("the request is answered");
         let mut reader = super::jute::Reader::new(&answer);
         let _ = (reader.int(), reader.long());

@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use storage::disk::{Disk as _, OsDisk};
 
 use super::core::{Core, wall_clock_ms};
 
@@ -117,24 +120,62 @@ impl Core {
         writeln!(text, " /{peer}[0](queued=0,recved=1,sent=0)")
     }
 
+    /// ZooKeeper's gauges, and of its counters those that have a counterpart here: it has more than 400 others about the
+    /// queues between its threads, its ensemble and its Java machine.
     fn monitor(&self, text: &mut String) -> std::fmt::Result {
-        let counters = &self.counters;
+        let (counters, tally, traffic) = (&self.counters, &self.tally, &self.shared.traffic);
+        let size = |size: Option<usize>| size.map_or(-1, |size| i64::try_from(size).unwrap_or(i64::MAX));
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (open_files, open_files_max) = file_descriptors();
+        let (remote, local): (Vec<_>, Vec<_>) =
+            self.links.values().map(|link| link.peer.ip()).partition(|ip| !ip.is_loopback());
         let mut line = |key: &str, value: &dyn std::fmt::Display| writeln!(text, "zk_{key}\t{value}");
         line("version", &VERSION)?;
         line("server_state", &"standalone")?;
         line("ephemerals_count", &self.tree.ephemeral_count())?;
-        line("num_alive_connections", &self.links.len())?;
+        // The one that asks is a connection, too.
+        line("num_alive_connections", &(self.links.len() + 1))?;
         line("avg_latency", &tenths(counters.latency_average_ms()))?;
         line("outstanding_requests", &0)?;
         line("znode_count", &(self.tree.node_count() + 1))?;
         line("global_sessions", &self.tree.sessions().count())?;
+        line("local_sessions", &0)?;
+        line("non_mtls_remote_conn_count", &remote.len())?;
+        line("non_mtls_local_conn_count", &local.len())?;
+        line("outstanding_tls_handshake", &0)?;
+        line("connection_drop_probability", &tenths(0.0))?;
+        line("last_client_response_size", &size(counters.answers.last))?;
+        line("min_client_response_size", &size(counters.answers.min))?;
+        line("max_client_response_size", &size(counters.answers.max))?;
         line("packets_sent", &counters.sent)?;
         line("packets_received", &counters.received)?;
         line("min_latency", &counters.latency_min_ms())?;
         line("max_latency", &counters.latency_max_ms())?;
         line("watch_count", &self.watches.count())?;
+        line("auth_failed_count", &tally.auth_failed)?;
         line("approximate_data_size", &self.tree.data_bytes())?;
-        line("uptime", &self.now().as_millis())
+        line("open_file_descriptor_count", &open_files)?;
+        line("max_file_descriptor_count", &open_files_max)?;
+        line("uptime", &self.now().as_millis())?;
+        line("commit_count", &tally.changes)?;
+        line("snap_count", &self.journal.snapshots.count)?;
+        line("stale_sessions_expired", &tally.sessions_expired)?;
+        line("connection_drop_count", &tally.cut_off)?;
+        line("connection_request_count", &count(&traffic.accepted))?;
+        line("connection_rejected", &count(&traffic.rejected))?;
+        line("sessionless_connections_expired", &count(&traffic.speechless))?;
+        line("bytes_received_count", &count(&traffic.received_bytes))?;
+        line("response_bytes", &counters.answers.sum)?;
+        for (key, durations) in
+            [("fsynctime", &self.journal.syncs), ("snapshottime", &self.journal.snapshots)]
+        {
+            line(&format!("avg_{key}"), &tenths(durations.average_ms()))?;
+            line(&format!("min_{key}"), &durations.min.as_millis())?;
+            line(&format!("max_{key}"), &durations.max.as_millis())?;
+            line(&format!("cnt_{key}"), &durations.count)?;
+            line(&format!("sum_{key}"), &durations.sum.as_millis())?;
+        }
+        Ok(())
     }
 
     fn configuration(&self, text: &mut String) -> std::fmt::Result {
@@ -153,6 +194,12 @@ impl Core {
         writeln!(text, "clientPortListenBacklog=-1")?;
         writeln!(text, "serverId=0")
     }
+}
+
+/// Open, and how many there may be; of the whole broker. 0 where the system does not tell.
+fn file_descriptors() -> (usize, u64) {
+    let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    (open, OsDisk.open_files_max())
 }
 
 /// ZooKeeper rounds averages to four places and always shows one.

@@ -26,9 +26,8 @@ use super::client::{Lifetime, MultiError, Write, Written, ZooKeeper};
 use super::ledger::{Ledger, Lost};
 use super::producer_ids::ProducerIdError;
 use super::registration::{OnlyTimeEndsSessions, register};
-use super::znodes::{
-    BrokerInfo, ControllerInfo, ProducerIdBlock, controller_epoch, encode_controller_epoch, paths,
-};
+use super::znodes::{ControllerInfo, ProducerIdBlock, controller_epoch, encode_controller_epoch, paths};
+use crate::presence::Presence;
 pub(crate) use desk::ForController;
 pub(crate) use links::LinkSettings;
 use term::Term;
@@ -213,22 +212,24 @@ impl ControllerHandle {
 pub(crate) fn stand<R: ReplicaSide>(
     zookeeper: Arc<ZooKeeper>,
     settings: ControllerSettings,
-    broker: BrokerInfo,
+    presence: Arc<Presence>,
     replicas: Arc<R>,
 ) -> (ControllerHandle, JoinHandle<()>) {
     let (commands, received) = mpsc::channel(QUESTIONS_MAX);
     let current = watch::Sender::new(None);
     let handle = ControllerHandle { commands, current: current.subscribe() };
     let registered_in = zookeeper.session().borrow().number;
+    let me = presence.info().id;
     let candidate =
-        Candidate { zookeeper, settings, broker, replicas, commands: received, current, registered_in };
+        Candidate { zookeeper, settings, me, presence, replicas, commands: received, current, registered_in };
     (handle, tokio::spawn(candidate.run()))
 }
 
 struct Candidate<R> {
     zookeeper: Arc<ZooKeeper>,
     settings: ControllerSettings,
-    broker: BrokerInfo,
+    me: BrokerId,
+    presence: Arc<Presence>,
     replicas: Arc<R>,
     commands: mpsc::Receiver<Command>,
     current: watch::Sender<Option<BrokerId>>,
@@ -291,10 +292,10 @@ impl<R: ReplicaSide> Candidate<R> {
             return Ok(());
         }
         let patience = self.zookeeper.session_timeout() + EXPIRY_GRACE;
-        let entry = register(&self.zookeeper, &self.broker, &OnlyTimeEndsSessions, patience, now());
-        match entry.await {
+        let broker = self.presence.info();
+        match register(&self.zookeeper, &broker, &OnlyTimeEndsSessions, patience, now()).await {
             Ok(epoch) => {
-                info!(broker = %self.broker.id, epoch, "registered again after the session expired");
+                info!(broker = %self.me, epoch, "registered again after the session expired");
                 self.replicas.registered(epoch);
                 self.registered_in = session;
                 Ok(())
@@ -313,7 +314,7 @@ impl<R: ReplicaSide> Candidate<R> {
         let writes = [
             Write::Create {
                 path: paths::CONTROLLER.to_owned(),
-                data: ControllerInfo::encode(self.broker.id, now()),
+                data: ControllerInfo::encode(self.me, now()),
                 lifetime: Lifetime::Ephemeral,
             },
             Write::Set {
@@ -359,9 +360,9 @@ impl<R: ReplicaSide> Candidate<R> {
 
     async fn serve(&mut self, epoch: i32, fence: i32) {
         info!(epoch, "elected as controller");
-        self.set_current(Some(self.broker.id));
+        self.set_current(Some(self.me));
         let ledger = Ledger::new(Arc::clone(&self.zookeeper), fence, self.settings.in_flight_max);
-        let begun = Term::begin(epoch, self.broker.id, &self.settings, ledger, Arc::clone(&self.replicas));
+        let begun = Term::begin(epoch, self.me, &self.settings, ledger, Arc::clone(&self.replicas));
         let lost = match begun.await {
             Ok(term) => term.serve(&mut self.commands).await,
             Err(lost) => lost,

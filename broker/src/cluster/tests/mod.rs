@@ -27,6 +27,7 @@ use super::metadata::MetadataCache;
 use super::registration::{OnlyTimeEndsSessions, make_persistent_paths, register};
 use super::znodes::{BrokerInfo, paths};
 use crate::peers::PeerSettings;
+use crate::presence::Presence;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -116,7 +117,8 @@ impl Member {
             in_flight_max: 10,
             links: links(id),
         };
-        let (controller, _) = stand(Arc::clone(&zookeeper), settings, broker, Arc::clone(&replicas));
+        let presence = Arc::new(Presence::new(broker));
+        let (controller, _) = stand(Arc::clone(&zookeeper), settings, presence, Arc::clone(&replicas));
         Member { zookeeper, replicas, controller }
     }
 

@@ -1,6 +1,6 @@
 //! Listeners and connections.
 
-use super::reasons::{AUTHENTICATION, CONTROL_PLANE, QUEUE, QUOTAS, REPLICATION, SECURITY, THREADS};
+use super::reasons::{AUTHENTICATION, CONTROL_PLANE, QUEUE, REPLICATION, SECURITY, THREADS};
 use crate::config::key::{Key, keys};
 
 #[rustfmt::skip]
@@ -41,8 +41,9 @@ pub(super) const KEYS: &[Key] = keys! {
         "Connections from one address at once.";
     "max.connections.per.ip.overrides": Text = Some(""), Any, Medium, ClusterWide => Honoured,
         "Exceptions to max.connections.per.ip: host:count separated by commas.";
-    "max.connection.creation.rate": Int = Some("2147483647"), AtLeast(0.0), Medium, ClusterWide => NoEffect(QUOTAS),
-        "New connections per second.";
+    "max.connection.creation.rate": Int = Some("2147483647"), AtLeast(0.0), Medium, ClusterWide => Honoured,
+        "New connections per second; further ones wait. listener.name.NAME.max.connection.creation.rate limits one \
+         listener.";
     "connections.max.idle.ms": Long = Some("600000"), Any, Medium, ReadOnly => Honoured,
         "A connection without traffic for longer is closed. In ms.";
     "connection.failed.authentication.delay.ms": Int = Some("100"), AtLeast(0.0), Low, ReadOnly

@@ -83,9 +83,9 @@ pub(super) const KEYS: &[Key] = keys! {
         "Largest metrics push taken from a client, in bytes.";
     "client.quota.callback.class": Class = None, Any, Low, ReadOnly => OnlyDefault(CLASS),
         "Java class that decides on client quotas.";
-    "quota.window.num": Int = Some("11"), AtLeast(1.0), Low, ReadOnly => NoEffect(QUOTAS),
-        "Samples kept for client quotas.";
-    "quota.window.size.seconds": Int = Some("1"), AtLeast(1.0), Low, ReadOnly => NoEffect(QUOTAS),
+    "quota.window.num": Int = Some("11"), AtLeast(1.0), Low, ReadOnly => Honoured,
+        "Samples kept for the rate of new connections and for client quotas.";
+    "quota.window.size.seconds": Int = Some("1"), AtLeast(1.0), Low, ReadOnly => Honoured,
         "Length of each of those samples, in seconds.";
     "controller.quota.window.num": Int = Some("11"), AtLeast(1.0), Low, ReadOnly => NoEffect(QUOTAS),
         "Samples kept for the quota of controller mutations.";

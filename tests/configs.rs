@@ -1,0 +1,229 @@
+//! Dynamic configs of topics and brokers: what the stock ConfigCommand is told, and what the running broker then does,
+//! with ours and with Apache Kafka 3.9.1.
+
+mod support;
+
+use std::net::{IpAddr, TcpStream};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::{ApiVersionsRequest, IncrementalAlterConfigsRequest, MetadataRequest};
+use support::ports::free_port;
+use support::process::PATIENCE;
+use support::records::Batch;
+use support::requests::{create_topic, produced, text};
+use support::seat::{Broker, Kind, kind};
+use support::stock;
+use support::wire::Connection;
+
+static APACHE: LazyLock<Broker> = LazyLock::new(|| Broker::start_with(Kind::Apache, &[]));
+/// Ours; with `ODRADEK_SEAT=apache` a second Apache.
+static OURS: LazyLock<Broker> = LazyLock::new(Broker::start);
+
+const BROKER: i8 = 4;
+
+/// Does the same with both, at the same time.
+fn with_both<T: Send>(play: impl Fn(&'static Broker) -> T + Sync) -> [T; 2] {
+    std::thread::scope(|scope| {
+        let apache = scope.spawn(|| play(&APACHE));
+        let ours = play(&OURS);
+        [apache.join().expect("the same with Apache"), ours]
+    })
+}
+
+/// Sets the keys of this broker (`0`) or of all (empty); `None` deletes. `Err`: what the broker said.
+fn alter(broker: &Broker, name: &str, keys: &[(&str, Option<&str>)]) -> Result<(), String> {
+    let configs = keys.iter().map(|(key, value)| {
+        AlterableConfig::default()
+            .with_name(text(key))
+            .with_config_operation(i8::from(value.is_none()))
+            .with_value(value.map(text))
+    });
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(BROKER)
+        .with_resource_name(text(name))
+        .with_configs(configs.collect());
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    let answer = broker.connect().request(1, &request);
+    match answer.responses[0].error_code {
+        0 => Ok(()),
+        code => Err(format!("{code} {:?}", answer.responses[0].error_message)),
+    }
+}
+
+/// A broker hears of a change from ZooKeeper, a moment after it was answered.
+#[track_caller]
+fn eventually(broker: &Broker, what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{:?}: {what}\n{}", broker.kind, broker.log());
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// A connection from `source` that was served; `None` where the broker closed it or lets it wait.
+fn served(source: IpAddr, port: u16) -> Option<Connection> {
+    let mut connection = Connection::from_address(source, port, Duration::from_millis(700)).ok()?;
+    connection.try_request(0, &ApiVersionsRequest::default()).ok()?;
+    Some(connection)
+}
+
+#[test]
+fn what_is_typed_is_answered_as_apache_answers_it() {
+    let topic = ["--entity-type", "topics", "--entity-name", "typed"];
+    let me = ["--entity-type", "brokers", "--entity-name", "0"];
+    let all = ["--entity-type", "brokers", "--entity-default"];
+    let typed: &[(&str, &[&str], &[&str])] = &[
+        ("3.9.1", &topic, &["--alter", "--add-config", "retention.ms=600000,segment.bytes=1048576"]),
+        ("3.9.1", &topic, &["--alter", "--add-config", "no.such=1"]),
+        ("2.8.2", &topic, &["--alter", "--add-config", "max.message.bytes=2000"]),
+        ("2.8.2", &topic, &["--alter", "--delete-config", "retention.ms"]),
+        ("2.8.2", &topic, &["--describe"]),
+        ("3.9.1", &all, &["--alter", "--add-config", "log.cleaner.backoff.ms=14000"]),
+        ("3.9.1", &me, &["--alter", "--add-config", "max.connections.per.ip=900"]),
+        ("3.9.1", &me, &["--alter", "--add-config", "broker.rack=here"]),
+        ("3.9.1", &me, &["--alter", "--add-config", "listeners=PLAINTEXT://127.0.0.1:1,MORE://:2"]),
+        ("3.9.1", &me, &["--alter", "--add-config", "listener.name.plaintext.max.connections=0"]),
+        ("3.9.1", &me, &["--describe"]),
+        ("2.8.2", &me, &["--alter", "--add-config", "log.cleaner.threads=2"]),
+    ];
+    let [apache, ours] = with_both(|broker| {
+        create_topic(&mut broker.connect(), "typed", 1, 1, &[("cleanup.policy", "compact")]);
+        let (bootstrap, zookeeper) = (broker.bootstrap(), broker.zookeeper());
+        let answers = typed.iter().map(|(version, entity, what)| {
+            let through = match *version {
+                "2.8.2" => ["--zookeeper", &zookeeper],
+                _ => ["--bootstrap-server", &bootstrap],
+            };
+            let ended = stock::tool(version, "kafka-configs", &[&through, *entity, *what].concat(), "");
+            ended.to_string().replace(&bootstrap, "BROKER").replace(&zookeeper, "ZOOKEEPER")
+        });
+        answers.collect::<Vec<_>>()
+    });
+    let differ: Vec<String> = apache
+        .iter()
+        .zip(&ours)
+        .filter(|(apache, ours)| apache != ours)
+        .map(|(apache, ours)| format!("Apache: {apache}\nours: {ours}"))
+        .collect();
+    assert!(differ.is_empty(), "{}", differ.join("\n\n"));
+    with_both(|broker| {
+        // What the 2.8 tool wrote into ZooKeeper holds for producers.
+        let value = "x".repeat(3000);
+        let records = vec![(Some(b"key".to_vec()), Some(value.into_bytes()))];
+        let large = Batch { records, ..Batch::of(&["stands for the record"]) };
+        eventually(broker, "max.message.bytes holds", || {
+            produced(&mut broker.connect(), "typed", &large.encode()) == 10
+        });
+        for (name, key) in [("0", "max.connections.per.ip"), ("", "log.cleaner.backoff.ms")] {
+            alter(broker, name, &[(key, None)]).expect("deleted");
+        }
+    });
+}
+
+#[test]
+fn a_share_of_one_address_is_followed_while_the_broker_runs() {
+    let source = IpAddr::from([127, 0, 0, 77]);
+    with_both(|broker| {
+        let key = "max.connections.per.ip.overrides";
+        let many = |count: usize| -> Vec<Connection> {
+            std::iter::repeat_with(|| served(source, broker.port)).take(count).flatten().collect()
+        };
+        assert_eq!(many(6).len(), 6, "{:?}: nothing is limited yet", broker.kind);
+        alter(broker, "", &[(key, Some("127.0.0.77:3"))]).expect("altered");
+        eventually(broker, "no more than three", || many(6).len() == 3);
+        alter(broker, "", &[(key, Some("127.0.0.77:5"))]).expect("altered");
+        eventually(broker, "no more than five", || many(6).len() == 5);
+        alter(broker, "", &[(key, None)]).expect("altered");
+        eventually(broker, "as many as they want", || many(6).len() == 6);
+    });
+}
+
+#[test]
+fn listeners_are_opened_limited_and_closed_while_the_broker_runs() {
+    let here = IpAddr::from([127, 0, 0, 1]);
+    with_both(|broker| {
+        let port = free_port();
+        let both = format!("PLAINTEXT://{},EXTRA://127.0.0.1:{port}", broker.bootstrap());
+        let map = "PLAINTEXT:PLAINTEXT,EXTRA:PLAINTEXT";
+        let mut keys = [
+            ("listeners", Some(both.as_str())),
+            ("advertised.listeners", Some(both.as_str())),
+            ("listener.security.protocol.map", Some(map)),
+            ("listener.name.extra.max.connections", Some("2")),
+        ];
+        alter(broker, "0", &keys).expect("a listener is added");
+        eventually(broker, "the new listener serves", || served(here, port).is_some());
+        // Clients of a listener are sent to that listener.
+        let advertised = || {
+            let mut connection = served(here, port)?;
+            let answer = connection.try_request(9, &MetadataRequest::default().with_topics(Some(vec![])));
+            Some(answer.ok()?.brokers.first()?.port)
+        };
+        eventually(broker, "it is advertised", || advertised() == Some(i32::from(port)));
+        let first = served(here, port).expect("one");
+        let _second = served(here, port).expect("two");
+        let mut third = Connection::over(
+            TcpStream::connect(("127.0.0.1", port)).expect("the kernel accepts"),
+            Duration::from_millis(700),
+        )
+        .expect("connected");
+        let asked = third.try_request(0, &ApiVersionsRequest::default());
+        assert!(asked.is_err(), "{:?}: the third waits", broker.kind);
+        drop(first);
+        third.patience(PATIENCE);
+        assert!(third.receive::<ApiVersionsRequest>(0).is_ok(), "{:?}: it takes the place", broker.kind);
+
+        keys.iter_mut().for_each(|(_, value)| *value = None);
+        alter(broker, "0", &keys).expect("the listener goes");
+        assert!(third.is_closed_within(PATIENCE), "{:?}: so do its connections", broker.kind);
+        eventually(broker, "nobody listens there", || TcpStream::connect(("127.0.0.1", port)).is_err());
+        broker.connect().request(0, &ApiVersionsRequest::default());
+    });
+}
+
+#[test]
+fn a_lowered_total_closes_the_idlest_connections_and_a_raised_one_lets_waiting_ones_in() {
+    let here = IpAddr::from([127, 0, 0, 1]);
+    let broker = Broker::start_with(kind(), &[]);
+    let mut connections: Vec<Connection> =
+        std::iter::repeat_with(|| served(here, broker.port)).take(8).flatten().collect();
+    assert_eq!(connections.len(), 8);
+    // Who asked last is idle for the shortest time; the one that alters is the ninth.
+    alter(&broker, "0", &[("max.connections", Some("4"))]).expect("altered");
+    let open = |connections: &mut Vec<Connection>| {
+        connections
+            .retain_mut(|connection| connection.try_request(0, &ApiVersionsRequest::default()).is_ok());
+        connections.len()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while open(&mut connections) > 4 {
+        assert!(Instant::now() < deadline, "{} connections\n{}", connections.len(), broker.log());
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    while connections.len() < 4 {
+        connections.push(served(here, broker.port).expect("there is room"));
+    }
+    assert!(served(here, broker.port).is_none(), "the fifth waits");
+    // One makes room for the change, which lets all others in.
+    connections.pop();
+    alter(&broker, "0", &[("max.connections", None)]).expect("altered");
+    let here = || served(here, broker.port);
+    eventually(&broker, "all are let in", || {
+        std::iter::repeat_with(here).take(6).flatten().collect::<Vec<_>>().len() == 6
+    });
+}
+
+#[test]
+fn new_connections_beyond_the_rate_wait() {
+    let here = IpAddr::from([127, 0, 0, 1]);
+    let broker = Broker::start_with(kind(), &[]);
+    alter(&broker, "", &[("max.connection.creation.rate", Some("2"))]).expect("altered");
+    // 2 a second over 11 seconds are 22 at once: beyond them some have to wait for their answer.
+    eventually(&broker, "some wait", || (0..40).any(|_| served(here, broker.port).is_none()));
+    // Whoever waits gets in.
+    let stream = TcpStream::connect(("127.0.0.1", broker.port)).expect("the kernel accepts");
+    let mut patient = Connection::over(stream, PATIENCE).expect("connected");
+    patient.request(0, &ApiVersionsRequest::default());
+}
