@@ -63,10 +63,10 @@ impl Partition {
         }
     }
 
-    /// The epoch in which this replica leads.
+    /// The epoch in which this replica began to lead, see `Leader::since`.
     pub(crate) fn led(&self) -> Option<LeaderEpoch> {
         match &self.lock().role {
-            Role::Leader(leader) => Some(leader.standing().leader_epoch),
+            Role::Leader(leader) => Some(leader.since()),
             Role::Follower { .. } | Role::Unassigned => None,
         }
     }
@@ -149,7 +149,7 @@ impl Partition {
     /// Tells those that wait what changed under the lock. Called with the lock held so that they see the moves in order.
     pub(super) fn publish(&self, inner: &Inner, high_watermark_before: Offset) {
         let leading = match &inner.role {
-            Role::Leader(leader) => Some(leader.standing().leader_epoch),
+            Role::Leader(leader) => Some(leader.since()),
             Role::Follower { .. } | Role::Unassigned => None,
         };
         let now = Progress { leading, high_watermark: inner.log.high_watermark() };

@@ -39,7 +39,8 @@ impl Acks {
 /// Records that are in the leader's log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Appended {
-    pub(crate) leader_epoch: LeaderEpoch,
+    /// See `Leader::since`: as long as it lasts the records cannot have been replaced.
+    pub(super) leadership: LeaderEpoch,
     pub(crate) base_offset: Offset,
     /// Exclusive: the offset after the last record.
     pub(crate) end: Offset,
@@ -51,7 +52,7 @@ pub(crate) struct Appended {
 /// How far a partition is committed, for those that wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// `None` while this broker is not the leader.
+    /// See `Leader::since`. `None` while this broker is not the leader.
     pub(super) leading: Option<LeaderEpoch>,
     pub(super) high_watermark: Offset,
 }
@@ -140,13 +141,13 @@ impl Partition {
     /// Whether all in-sync replicas have the records.
     pub(crate) fn is_committed(&self, appended: &Appended) -> bool {
         let progress = *self.progress.borrow();
-        progress.leading == Some(appended.leader_epoch) && progress.high_watermark >= appended.end
+        progress.leading == Some(appended.leadership) && progress.high_watermark >= appended.end
     }
 
     /// Waits until all in-sync replicas have the records, `deadline` at the latest.
     pub(crate) async fn committed(&self, appended: &Appended, deadline: Instant) -> Result<(), ProduceError> {
         let mut progress = self.progress.subscribe();
-        let epoch = Some(appended.leader_epoch);
+        let epoch = Some(appended.leadership);
         let is_settled =
             |progress: &Progress| progress.leading != epoch || progress.high_watermark >= appended.end;
         // Copied out at once: what `wait_for` lends is locked, and `publish` waits for that lock with the partition's held.
@@ -186,11 +187,11 @@ impl Inner {
         if acks == Acks::All && !leader.has_enough_in_sync() {
             return Err(ProduceError::from(ResponseError::NotEnoughReplicas).into());
         }
-        let leader_epoch = leader.standing().leader_epoch;
+        let (leader_epoch, leadership) = (leader.standing().leader_epoch, leader.since());
         let Some(prepared) = prepared else {
             let (end, log_start) = (self.log.end(), self.log.start());
             let nothing =
-                Appended { leader_epoch, base_offset: Offset::NONE, end, log_append_time: None, log_start };
+                Appended { leadership, base_offset: Offset::NONE, end, log_append_time: None, log_start };
             return Ok((nothing, false));
         };
         let written = self
@@ -199,7 +200,7 @@ impl Inner {
         let end = self.log.end();
         self.log.set_high_watermark(around.now(|moment| leader.on_append(end, moment)));
         let appended = Appended {
-            leader_epoch,
+            leadership,
             base_offset: written.first,
             end: written.last.next(),
             log_append_time: written.append_time,

@@ -82,6 +82,8 @@ pub struct Leader {
     settings: LeaderSettings,
     standing: Standing,
     in_sync: InSync,
+    /// The epoch in which this broker began to lead; it has led since without a break.
+    since: LeaderEpoch,
     /// Where this leader epoch began.
     epoch_start: Offset,
     log_end: Offset,
@@ -103,6 +105,7 @@ impl Leader {
         let mut leader = Leader {
             me,
             settings,
+            since: standing.leader_epoch,
             standing,
             in_sync: InSync::settled(),
             epoch_start: log_end,
@@ -122,6 +125,12 @@ impl Leader {
     /// Everything before it is on all in-sync replicas. Exclusive end.
     pub fn high_watermark(&self) -> Offset {
         self.high_watermark
+    }
+
+    /// The epoch in which this broker began to lead. It has led since without a break, though in later epochs perhaps:
+    /// what was appended then is still there.
+    pub fn since(&self) -> LeaderEpoch {
+        self.since
     }
 
     /// Where this leader epoch began.

@@ -245,6 +245,7 @@ fn a_leader_in_a_new_epoch_keeps_what_it_knows_of_its_followers() {
     fetched(&mut leader, &fetch(2, 8, 10), 1);
     assert_eq!(leader.update(standing(1, 1, &[1, 2], &[1, 2]), at(2)), Offset(8));
     assert_eq!(leader.epoch_start(), Offset(10));
+    assert_eq!(leader.since(), LeaderEpoch(0));
     assert!(leader.watermark_lags());
 }
 
