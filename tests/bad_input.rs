@@ -174,6 +174,18 @@ fn random_bytes_close_the_connection() {
     others_notice_nothing();
 }
 
+#[test]
+fn what_follows_a_request_in_its_frame_is_ignored() {
+    // Three bytes too many come from librdkafka up to 2.6 that asks about all topics.
+    let mut connection = BROKER.connect();
+    let request = connection.frame(12, &MetadataRequest::default().with_topics(None));
+    let longer = [&request[4..], &[1, 0, 0]].concat();
+    connection.write_raw(&framed(&longer)).expect("it is sent");
+    let answer = connection.receive::<MetadataRequest>(12).expect("an answer");
+    assert!(answer.topics.iter().any(|topic| topic.name == Some(TopicName(text("bystander")))), "{answer:?}");
+    others_notice_nothing();
+}
+
 /// Bodies that reach every nesting depth: each is a plausible request up to the length that cannot be.
 #[test]
 fn array_lengths_of_2_to_the_31_in_every_api_and_version_reserve_nothing() {
