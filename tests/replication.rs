@@ -12,17 +12,16 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
-use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    DeleteRecordsRequest, FetchRequest, FindCoordinatorRequest, GroupId, OffsetCommitRequest,
-    OffsetFetchRequest, ProduceRequest, TopicName,
+    DeleteRecordsRequest, FetchRequest, FindCoordinatorRequest, GroupId, OffsetCommitRequest, ProduceRequest,
+    TopicName,
 };
 use support::cluster::Cluster;
 use support::ensemble::Ensemble;
 use support::process::PATIENCE;
 use support::records::Batch;
-use support::requests::{create_topic, produce, text, try_fetch, try_produce};
+use support::requests::{create_topic, produce, text, try_committed, try_fetch, try_produce};
 use support::seat::{Broker, Kind, kind};
 use support::stock;
 use support::wire::Connection;
@@ -147,14 +146,8 @@ impl Story {
 
     #[track_caller]
     fn committed(&self) -> i64 {
-        let topic = OffsetFetchRequestTopic::default().with_name(name(TOPIC)).with_partition_indexes(vec![0]);
-        let request =
-            OffsetFetchRequest::default().with_group_id(GroupId(text(GROUP))).with_topics(Some(vec![topic]));
         self.ask_coordinator("the committed offset is told", |connection| {
-            let answer = connection.try_request(5, &request).ok()?;
-            let partition = &answer.topics.first()?.partitions[0];
-            let told = answer.error_code == 0 && partition.error_code == 0;
-            told.then_some(partition.committed_offset)
+            try_committed(connection, GROUP, TOPIC, &[0]).map(|offsets| offsets[0])
         })
     }
 

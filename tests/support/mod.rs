@@ -10,6 +10,8 @@
 pub(crate) mod cluster;
 pub(crate) mod ensemble;
 pub(crate) mod history;
+pub(crate) mod http;
+pub(crate) mod kcat;
 pub(crate) mod mounts;
 pub(crate) mod ports;
 pub(crate) mod process;

@@ -6,9 +6,11 @@ use bytes::Bytes;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, FetchRequest, MetadataRequest, MetadataResponse, ProduceRequest, TopicName,
+    BrokerId, CreateTopicsRequest, FetchRequest, GroupId, MetadataRequest, MetadataResponse,
+    OffsetFetchRequest, ProduceRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -140,4 +142,32 @@ pub(crate) fn try_fetch(
 #[track_caller]
 pub(crate) fn produced(connection: &mut Connection, topic: &str, records: &Bytes) -> i16 {
     try_produce(connection, topic, 0, 1, records).expect("the broker answers").0
+}
+
+/// What the group has committed of each of `partitions`, -1 for nothing; `None` where the broker cannot say just now.
+pub(crate) fn try_committed(
+    connection: &mut Connection,
+    group: &str,
+    topic: &str,
+    partitions: &[i32],
+) -> Option<Vec<i64>> {
+    let topic =
+        OffsetFetchRequestTopic::default().with_name(name(topic)).with_partition_indexes(partitions.to_vec());
+    let request =
+        OffsetFetchRequest::default().with_group_id(GroupId(text(group))).with_topics(Some(vec![topic]));
+    let answer = connection.try_request(5, &request).ok()?;
+    let told = &answer.topics.first()?.partitions;
+    let known = answer.error_code == 0 && told.iter().all(|partition| partition.error_code == 0);
+    known.then(|| told.iter().map(|partition| partition.committed_offset).collect())
+}
+
+/// Whether all partitions of the topic have a leader.
+pub(crate) fn has_topic(connection: &mut Connection, topic: &str) -> bool {
+    metadata(connection, topic).is_ok_and(|answer| {
+        answer.topics.iter().all(|topic| {
+            topic.error_code == 0
+                && !topic.partitions.is_empty()
+                && topic.partitions.iter().all(|partition| partition.error_code == 0)
+        })
+    })
 }
