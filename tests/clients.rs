@@ -1,14 +1,19 @@
-//! Clients that share no code with Apache's: librdkafka (kcat), kafka-python, kafkajs, franz-go; of ZooKeeper's protocol, kazoo.
+//! Clients of many languages: librdkafka (kcat, confluent-kafka), kafka-python, aiokafka, kafkajs, franz-go, sarama,
+//! kafka-go and Apache's own of three versions; of ZooKeeper's protocol, kazoo.
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use support::process::{Ended, PATIENCE, run};
+use support::process::{Ended, PATIENCE, Process, run};
+use support::requests::try_committed;
 use support::seat::Broker;
-use support::stock::checkout;
+use support::stock::{checkout, tool};
+use support::talk::create_topic;
+use support::until;
 
 static BROKER: LazyLock<Broker> = LazyLock::new(Broker::start);
 
@@ -30,9 +35,7 @@ fn client(language: &str, arguments: &[&str]) {
 
 #[track_caller]
 fn kcat(arguments: &[&str], input: &str) -> Ended {
-    let mut command = Command::new("kcat");
-    command.args(["-b", &BROKER.bootstrap()]).args(arguments);
-    run(format!("kcat {} (apt-get install kcat)", arguments.join(" ")), command, input.as_bytes(), PATIENCE)
+    support::kcat::kcat(&BROKER, arguments, input)
 }
 
 fn sorted(text: &str) -> Vec<&str> {
@@ -81,6 +84,120 @@ fn kcat_lists_the_cluster_and_asks_for_offsets_by_time() {
     assert_eq!(asked, "listed [0] offset 2\n");
     let asked = kcat(&["-Q", "-t", "listed:0:1000"], "").success();
     assert_eq!(asked, "listed [0] offset 0\n", "the first record after 1970");
+}
+
+#[test]
+fn members_of_kcat_share_a_topic_and_take_over_from_one_another() {
+    let topic = "shared-by-kcat";
+    create_topic(&BROKER, topic, 4, &[]);
+    let join = || {
+        let mut command = Command::new("kcat");
+        command.args(["-b", &BROKER.bootstrap(), "-u", "-X", "auto.offset.reset=earliest"]);
+        command.args(["-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=300"]);
+        command.args(["-X", "auto.commit.interval.ms=100", "-f", "%s\n", "-G", "kcat-members", topic]);
+        Process::spawn("a member", command)
+    };
+    // kcat tells on standard error what it was given and what it gave back.
+    let holds = |member: &Process| {
+        let told = member.stderr();
+        let last = told.lines().rfind(|line| line.contains("rebalanced"));
+        last.filter(|line| line.contains("assigned")).map_or(0, |line| line.matches(topic).count())
+    };
+    let write = |numbers: std::ops::Range<usize>| {
+        let lines: String = numbers.map(|number| format!("value {number:03}\n")).collect();
+        kcat(&["-P", "-t", topic, "-p", "-1"], &lines).success();
+    };
+    let all_seen = |members: &[&Process], count: usize| {
+        let seen: BTreeSet<String> = members
+            .iter()
+            .flat_map(|member| member.stdout().lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect();
+        seen == (0..count).map(|number| format!("value {number:03}")).collect()
+    };
+
+    write(0..100);
+    let one = join();
+    until("the first records", || all_seen(&[&one], 100));
+    let two = join();
+    until("two members", || holds(&one) == 2 && holds(&two) == 2);
+    write(100..200);
+    until("records of two members", || all_seen(&[&one, &two], 200));
+    two.signal(libc::SIGTERM);
+    let left = two.wait(PATIENCE);
+    until("one member", || holds(&one) == 4);
+    write(200..300);
+    until("the last records", || {
+        let first: BTreeSet<String> = one.stdout().lines().map(str::to_owned).collect();
+        first.union(&left.stdout.lines().map(str::to_owned).collect()).count() == 300
+    });
+    until("the last commit", || {
+        let committed = try_committed(&mut BROKER.connect(), "kcat-members", topic, &[0, 1, 2, 3]);
+        committed.is_some_and(|offsets| offsets.iter().sum::<i64>() == 300)
+    });
+}
+
+#[test]
+fn confluent_kafka_administers_and_shares_a_topic_between_members() {
+    client_program("python", "everyday_confluent");
+}
+
+#[test]
+fn kafka_python_administers_and_shares_a_topic_between_members() {
+    client_program("python", "everyday_kafka_python");
+}
+
+#[test]
+fn aiokafka_administers_shares_a_topic_between_members_and_transacts() {
+    client_program("python", "everyday_aiokafka");
+}
+
+#[test]
+fn kafkajs_administers_and_shares_a_topic_between_members() {
+    client_program("node", "everyday");
+}
+
+#[test]
+fn franz_go_administers_and_shares_a_topic_between_members() {
+    client_program("go", "everyday");
+}
+
+#[test]
+fn sarama_administers_and_shares_a_topic_between_members() {
+    client_program("go", "everyday_sarama");
+}
+
+#[test]
+fn sarama_commits_aborts_and_fences_transactions() {
+    client_program("go", "transactions_sarama");
+}
+
+#[test]
+fn kafka_go_administers_and_shares_a_topic_between_members() {
+    client_program("go", "everyday_kafkago");
+}
+
+/// Single-file programs, compiled as they start.
+#[track_caller]
+fn java_client(version: &str) {
+    let source = checkout().join("tests/clients/java/Everyday.java").display().to_string();
+    let topic = format!("everyday-{version}");
+    let ended = tool(version, &source, &[&BROKER.bootstrap(), &topic], "");
+    assert!(ended.code == 0 && ended.stdout.ends_with("ok\n"), "{ended}\n{}", BROKER.log());
+}
+
+#[test]
+fn the_java_client_of_2_8_administers_and_shares_a_topic_between_members() {
+    java_client("2.8.2");
+}
+
+#[test]
+fn the_java_client_of_3_9_administers_and_shares_a_topic_between_members() {
+    java_client("3.9.1");
+}
+
+#[test]
+fn the_java_client_of_4_1_administers_and_shares_a_topic_between_members() {
+    java_client("4.1.0");
 }
 
 #[test]

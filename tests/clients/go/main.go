@@ -1,4 +1,4 @@
-// franz-go against a broker: create, produce with every codec, consume in a group, commit, resume, delete.
+// Go clients against a broker: franz-go, sarama and segmentio's kafka-go.
 package main
 
 import (
@@ -16,16 +16,32 @@ import (
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) < 3 {
-		log.Fatal("usage: roundtrip BOOTSTRAP TOPIC [transactions]")
+		log.Fatal("usage: roundtrip BOOTSTRAP TOPIC [PROGRAM]")
 	}
 	bootstrap, topic := os.Args[1], os.Args[2]
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Second)
 	defer cancel()
-	if len(os.Args) == 4 && os.Args[3] == "transactions" {
-		transactions(ctx, bootstrap, topic)
-		return
+	programs := map[string]func(){
+		"roundtrip":           func() { roundtrip(ctx, bootstrap, topic) },
+		"transactions":        func() { transactions(ctx, bootstrap, topic) },
+		"everyday":            func() { everyday(ctx, withFranz(ctx, bootstrap), topic) },
+		"everyday_sarama":     func() { everyday(ctx, connectSarama(ctx, bootstrap), topic) },
+		"transactions_sarama": func() { saramaTransactions(ctx, bootstrap, topic) },
+		"everyday_kafkago":    func() { everyday(ctx, withKafkaGo(ctx, bootstrap), topic) },
 	}
+	program := "roundtrip"
+	if len(os.Args) == 4 {
+		program = os.Args[3]
+	}
+	run, known := programs[program]
+	if !known {
+		log.Fatalf("there is no program %s", program)
+	}
+	run()
+}
 
+// roundtrip: franz-go creates, produces with every codec, consumes in a group, commits, resumes, deletes.
+func roundtrip(ctx context.Context, bootstrap, topic string) {
 	client := connect(bootstrap)
 	defer client.Close()
 	admin := kadm.NewClient(client)
