@@ -44,6 +44,11 @@ pub(crate) enum JournalError {
     InUse(PathBuf),
     #[error("{path} is damaged at byte {position} and changes after it would be lost; restore it or move {directory} away to start empty", directory = .path.parent().unwrap_or(.path).display())]
     Damaged { path: PathBuf, position: u64 },
+    #[error(
+        "{0} was written by another version of this broker; start that one and stop it with SIGTERM, then remove the file: the \
+         snapshot beside it has everything"
+    )]
+    OtherVersion(PathBuf),
     #[error("{0} has no valid snapshot, and its logs do not reach back to the first change")]
     NoSnapshot(PathBuf),
 }
@@ -123,7 +128,7 @@ impl Journal {
         let start = self.pending.len();
         self.pending.extend_from_slice(&[0; recovery::RECORD_HEADER]);
         encode_txn(txn, &mut self.pending);
-        recovery::seal_record(&mut self.pending[start..]);
+        recovery::seal_record(&mut self.pending, start);
         self.changes_since_snapshot += 1;
     }
 

@@ -145,20 +145,25 @@ async fn a_silent_session_expires_and_its_connection_is_closed() {
     server.shutdown().await;
 }
 
-#[tokio::test]
-async fn a_torn_record_is_cut_off_and_what_came_before_it_stays() {
-    let folder = TempDir::new().unwrap();
-    let server = EmbeddedServer::start(settings(&folder)).await.unwrap();
+/// A log with the creations of `/a`, `/b` and `/c`, each a batch of its own, and where the last two begin.
+async fn three_batches(folder: &TempDir) -> (PathBuf, Vec<u8>, [usize; 2]) {
+    let server = EmbeddedServer::start(settings(folder)).await.unwrap();
     let mut raw = Raw::connect(&server, 0, &[0; 16]).await.unwrap();
+    let log = files(folder, "log.").pop().unwrap();
+    let mut begins = Vec::new();
     for path in ["/a", "/b", "/c"] {
+        begins.push(std::fs::metadata(&log).unwrap().len() as usize);
         assert_eq!(raw.create(path, 0).await, 0);
     }
     crash(server).await;
-    let log = files(&folder, "log.").pop().unwrap();
     let whole = std::fs::read(&log).unwrap();
+    (log, whole, [begins[1], begins[2]])
+}
 
-    // Cut or spoilt anywhere in the last record: the first two are there, the third can be made again.
-    let last = whole.len() - 20;
+#[tokio::test]
+async fn a_record_torn_at_any_byte_is_cut_off_and_what_came_before_it_stays() {
+    let folder = TempDir::new().unwrap();
+    let (log, whole, [_, last]) = three_batches(&folder).await;
     let torn: [Tear; 3] = [
         |bytes, at| bytes.truncate(at),
         |bytes, at| bytes[at] ^= 1,
@@ -167,18 +172,50 @@ async fn a_torn_record_is_cut_off_and_what_came_before_it_stays() {
             bytes.resize(at + 5000, 0);
         },
     ];
-    for tear in torn {
+    for (at, tear) in (last..whole.len()).flat_map(|at| torn.map(|tear| (at, tear))) {
         std::fs::write(&log, &whole).unwrap();
-        change(&log, |bytes| tear(bytes, last));
+        change(&log, |bytes| tear(bytes, at));
         let server = EmbeddedServer::start(settings(&folder)).await.unwrap();
         let mut raw = Raw::connect(&server, 0, &[0; 16]).await.unwrap();
-        assert_eq!(raw.create("/b", 0).await, -110);
-        assert_eq!(raw.create("/c", 0).await, 0);
+        assert_eq!(raw.create("/b", 0).await, -110, "torn at {at}");
+        assert_eq!(raw.create("/c", 0).await, 0, "torn at {at}");
         crash(server).await;
         let server =
             EmbeddedServer::start(settings(&folder)).await.expect("what follows a cut is whole again");
         crash(server).await;
     }
+}
+
+#[tokio::test]
+async fn a_changed_byte_before_the_last_batch_stops_the_start_with_file_and_position() {
+    let folder = TempDir::new().unwrap();
+    let (log, whole, [second, third]) = three_batches(&folder).await;
+    for at in second..third {
+        for bit in [1, 0x80] {
+            std::fs::write(&log, &whole).unwrap();
+            change(&log, |bytes| bytes[at] ^= bit);
+            let refused = EmbeddedServer::start(settings(&folder)).await.err();
+            let Some(StartError::Journal(JournalError::Damaged { path, position })) = refused else {
+                panic!("byte {at}: {refused:?}");
+            };
+            assert_eq!((path, position), (log.clone(), second as u64), "byte {at}");
+            assert_eq!(std::fs::read(&log).unwrap().len(), whole.len(), "nothing was cut");
+        }
+    }
+    std::fs::write(&log, &whole).unwrap();
+    let server = EmbeddedServer::start(settings(&folder)).await.unwrap();
+    let mut raw = Raw::connect(&server, 0, &[0; 16]).await.unwrap();
+    assert_eq!(raw.create("/c", 0).await, -110);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_log_of_another_version_is_named_and_left_alone() {
+    let folder = TempDir::new().unwrap();
+    let (log, _, _) = three_batches(&folder).await;
+    change(&log, |bytes| bytes[7] = b'1');
+    let refused = EmbeddedServer::start(settings(&folder)).await.err();
+    assert!(matches!(refused, Some(StartError::Journal(JournalError::OtherVersion(_)))), "{refused:?}");
 }
 
 #[tokio::test]
