@@ -2,6 +2,9 @@
 //!
 //! Answers are compared byte for byte, zxids and versions included; only wall clock times, session ids and the order of names in
 //! unordered lists are brought to one form first. A failing seed is printed with the steps that led there.
+//!
+//! Its other clients: the stock shell (`org.apache.zookeeper.ZooKeeperMain`) below, kazoo in `clients.rs`, and the Rust client,
+//! which is what our broker speaks with in every test of this folder, in `broker/src/zookeeper/tests.rs`.
 
 mod support;
 
@@ -10,9 +13,10 @@ mod support;
 #[path = "../broker/src/zookeeper/mod.rs"]
 mod zookeeper;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use support::ensemble::Server;
@@ -525,6 +529,100 @@ fn the_stock_shell_shows_the_same_with_both() {
     });
     assert_eq!(ours, theirs);
     assert!(ours.contains("Created /app/q-0000000001"), "{ours}");
+    pair.stop();
+}
+
+fn word(address: SocketAddr, word: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("the server accepts");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout can be set");
+    stream.write_all(word.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer and a close");
+    answer
+}
+
+/// Every number as `N`, hexadecimal ones and fractions too.
+fn without_numbers(line: &str) -> String {
+    let mut shape = String::new();
+    let mut rest = line;
+    while let Some(next) = rest.chars().next() {
+        let is_number = |c: char| c.is_ascii_digit() || c == '.';
+        let after = match rest.strip_prefix("0x") {
+            Some(digits) => digits.trim_start_matches(|c: char| c.is_ascii_hexdigit()),
+            None => rest.trim_start_matches(is_number),
+        };
+        if after.len() < rest.len() {
+            shape.push('N');
+            rest = after;
+        } else {
+            shape.push(next);
+            rest = &rest[next.len_utf8()..];
+        }
+    }
+    shape
+}
+
+/// The lines of an answer, sorted: connections are told in no order. Of the version and of paths only that they are there.
+fn shape(answer: &str) -> Vec<String> {
+    let line = |line: &str| match line.split_once(['=', ':']) {
+        Some((name @ ("dataDir" | "dataLogDir" | "Zookeeper version"), _)) => name.to_owned(),
+        _ => without_numbers(line),
+    };
+    let mut lines: Vec<String> = answer.lines().map(line).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn four_letter_words_have_the_shape_of_zookeepers() {
+    let pair = Pair::start();
+    for address in pair.addresses {
+        // A session that has read and written, and one that has not yet said anything.
+        let mut busy = ZnodeClient::open(address);
+        let body =
+            Body::default().string("/worded").buffer(Some(b"x")).acl(&[(31, "world", "anyone")]).int(1);
+        assert_eq!(busy.request(1, &body).expect("an answer").error, 0);
+        assert_eq!(
+            busy.request(4, &Body::default().string("/worded").bool(true)).expect("an answer").error,
+            0
+        );
+        std::mem::forget(busy);
+    }
+    let [ours, theirs] = pair.addresses;
+    assert_eq!(word(ours, "ruok"), word(theirs, "ruok"));
+    for asked in ["stat", "srvr", "conf", "cons"] {
+        let (our, their) = (word(ours, asked), word(theirs, asked));
+        assert_eq!(shape(&our), shape(&their), "{asked}\n{our}\n{their}");
+    }
+    let keyed = |answer: &str| -> BTreeMap<String, String> {
+        let pair =
+            |line: &str| line.split_once('\t').map(|(key, value)| (key.to_owned(), without_numbers(value)));
+        answer.lines().filter_map(pair).collect()
+    };
+    let (our, their) = (keyed(&word(ours, "mntr")), keyed(&word(theirs, "mntr")));
+    for (key, value) in our.iter().filter(|(key, _)| *key != "zk_version") {
+        assert_eq!(Some(value), their.get(key), "{key}");
+    }
+    // What every monitor of ZooKeeper reads (its own documentation of `mntr` lists these for a standalone server).
+    let documented: BTreeSet<&str> = BTreeSet::from([
+        "zk_version",
+        "zk_server_state",
+        "zk_avg_latency",
+        "zk_max_latency",
+        "zk_min_latency",
+        "zk_packets_received",
+        "zk_packets_sent",
+        "zk_num_alive_connections",
+        "zk_outstanding_requests",
+        "zk_znode_count",
+        "zk_watch_count",
+        "zk_ephemerals_count",
+        "zk_approximate_data_size",
+        "zk_open_file_descriptor_count",
+        "zk_max_file_descriptor_count",
+    ]);
+    let missing: Vec<_> = documented.iter().filter(|key| !our.contains_key(**key)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
     pair.stop();
 }
 
