@@ -1,6 +1,7 @@
 //! The one table from what can go wrong in our rooms to Kafka's error codes.
 
 use coordinator::groups::GroupError;
+use coordinator::replication::EpochMismatch;
 use coordinator::transactions::TransactionError;
 use kafka_protocol::error::ResponseError;
 use storage::batch::{Refusal, RefusalKind};
@@ -47,6 +48,15 @@ impl WireError for AppendError {
             | AppendError::OffsetsOutOfOrder { .. }
             | AppendError::InvalidEpoch { .. } => ResponseError::UnknownServerError,
             AppendError::Storage(error) => error.wire(),
+        }
+    }
+}
+
+impl WireError for EpochMismatch {
+    fn wire(&self) -> ResponseError {
+        match self {
+            EpochMismatch::Fenced => ResponseError::FencedLeaderEpoch,
+            EpochMismatch::Unknown => ResponseError::UnknownLeaderEpoch,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::OnceLock;
 
+use coordinator::replication::is_for_former_life;
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{
     LeaderAndIsrRequest, LeaderAndIsrResponse, StopReplicaRequest, StopReplicaResponse,
@@ -22,7 +23,6 @@ use crate::fetching::FetchSessions;
 use crate::machines::group_room::{GroupRoom, OFFSETS_TOPIC};
 use crate::machines::partition_journal::PartitionJournal;
 use crate::machines::transaction_room::{TRANSACTION_TOPIC, TakenSeats, TransactionRoom};
-use crate::partition::surroundings::UNKNOWN_BROKER_EPOCH;
 use crate::partition::{Acks, Partitions, RoleChange};
 use crate::producer_ids::ProducerIds;
 use crate::reconfiguration::{self, LiveConfig};
@@ -91,7 +91,7 @@ impl House {
 
     /// Whether a controller's request was meant for an earlier life of this broker (KIP-380).
     pub(crate) fn is_stale(&self, broker_epoch: i64) -> bool {
-        broker_epoch != UNKNOWN_BROKER_EPOCH && broker_epoch < self.partitions.around().broker_epoch()
+        is_for_former_life(broker_epoch, self.partitions.around().broker_epoch())
     }
 
     /// Whether this broker is the controller, as far as ZooKeeper told.

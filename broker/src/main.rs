@@ -19,7 +19,6 @@ mod inspection;
 mod machines;
 mod moving;
 mod net;
-#[allow(dead_code, reason = "a follower knows its leader before it can fetch from it")]
 mod partition;
 mod peers;
 mod presence;

@@ -7,10 +7,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use coordinator::replication::is_old_news;
 use kafka_protocol::messages::update_metadata_request::{
     UpdateMetadataBroker, UpdateMetadataPartitionState, UpdateMetadataRequest,
 };
 use storage::types::{BrokerId, LeaderEpoch, TopicId, TopicPartition};
+use tracing::debug;
 
 /// The leader of a partition whose topic is being deleted, as the controller announces it.
 const LEADER_DURING_DELETE: i32 = -2;
@@ -131,6 +133,14 @@ impl MetadataSnapshot {
         self.topics.get(topic)?.partitions.get(&partition)
     }
 
+    /// A topic with another id, or none, may have begun anew.
+    fn is_old_news(&self, name: &str, id: Option<TopicId>, state: &UpdateMetadataPartitionState) -> bool {
+        let Some(known) = self.partition(name, state.partition_index) else { return false };
+        let told = (LeaderEpoch(state.leader_epoch), state.zk_version);
+        id.is_some_and(|id| !id.is_zero() && self.topic_id(name) == id)
+            && is_old_news((known.leader_epoch, known.partition_epoch), told)
+    }
+
     fn set_brokers(&mut self, brokers: &[UpdateMetadataBroker]) {
         self.brokers =
             brokers.iter().map(|broker| (BrokerId(broker.id.0), Arc::new(alive_broker(broker)))).collect();
@@ -204,7 +214,8 @@ impl MetadataCache {
 
     /// Takes over what the controller says and returns the partitions it says are being deleted.
     ///
-    /// Live brokers and the controller are replaced whole; partitions that are not named stay as they are.
+    /// Live brokers and the controller are replaced whole; partitions that are not named stay as they are, and so do
+    /// those of which a later state is known: a copy of the request that was given up may come last.
     pub(crate) fn update(&self, request: &UpdateMetadataRequest) -> Vec<TopicPartition> {
         let _one_at_a_time = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = MetadataSnapshot::clone(&self.snapshot());
@@ -217,6 +228,10 @@ impl MetadataCache {
                 deleted.push(TopicPartition::new(name, state.partition_index));
             } else {
                 // Versions below 5 carry no topic ids: what is known stays.
+                if next.is_old_news(name, id, state) {
+                    debug!(topic = name, partition = state.partition_index, "a later state is known");
+                    continue;
+                }
                 let id = id.unwrap_or_else(|| next.topic_id(name));
                 next.set_partition(name, id, partition_metadata(state));
             }
@@ -380,6 +395,26 @@ mod tests {
         let snapshot = cache.snapshot();
         assert_eq!(snapshot.partition("orders", 0).expect("still there").leader, BrokerId(1));
         assert_eq!(snapshot.partition("orders", 1).expect("updated").leader, BrokerId(2));
+    }
+
+    #[test]
+    fn the_copy_of_an_update_that_comes_late_takes_no_partition_back() {
+        let cache = MetadataCache::default();
+        let written = |version: i32, epoch: i32, leader: i32| {
+            let state = partition(0, leader).with_leader_epoch(epoch).with_zk_version(version);
+            request(vec![topic("orders", ID, vec![state])])
+        };
+        cache.update(&written(4, 3, 1));
+        cache.update(&written(5, 4, 2));
+        let leader = || cache.snapshot().partition("orders", 0).expect("known").leader;
+
+        cache.update(&written(4, 3, 1));
+        assert_eq!(leader(), BrokerId(2));
+
+        let mut again = written(0, 0, 1);
+        again.topic_states[0].topic_id = uuid::Uuid::from_bytes([8; 16]);
+        cache.update(&again);
+        assert_eq!(leader(), BrokerId(1), "a topic of the same name that was created since");
     }
 
     #[test]

@@ -21,7 +21,7 @@ impl Partition {
         inner.log.assign_epoch(standing.leader_epoch, end)?;
         let high_watermark = match &mut inner.role {
             Role::Leader(leader) => self.around.now(|moment| leader.update(standing, moment)),
-            Role::Follower { .. } | Role::Unassigned => {
+            Role::Follower { .. } | Role::Unassigned { .. } => {
                 let me = self.around.me;
                 let leader =
                     self.around.now(|moment| Leader::new(me, standing, settings, end, before, moment));
@@ -46,10 +46,10 @@ impl Partition {
         self.wake_everybody();
     }
 
-    /// No role any more: the replica is stopped. Its epoch is forgotten, so that a new assignment is taken.
+    /// No role any more: the replica is stopped. Its epoch stays, so that a role from before the stop is not taken.
     pub(crate) fn retire(&self) {
         let mut inner = self.lock();
-        inner.role = Role::Unassigned;
+        inner.role = Role::Unassigned { leader_epoch: inner.leader_epoch() };
         let before = inner.log.high_watermark();
         self.publish(&inner, before);
         self.wake_everybody();
@@ -59,7 +59,7 @@ impl Partition {
     pub(crate) fn followed(&self) -> Option<(BrokerId, LeaderEpoch)> {
         match &self.lock().role {
             Role::Follower { leader, standing } => Some((*leader, standing.leader_epoch)),
-            Role::Leader(_) | Role::Unassigned => None,
+            Role::Leader(_) | Role::Unassigned { .. } => None,
         }
     }
 
@@ -67,7 +67,7 @@ impl Partition {
     pub(crate) fn led(&self) -> Option<LeaderEpoch> {
         match &self.lock().role {
             Role::Leader(leader) => Some(leader.since()),
-            Role::Follower { .. } | Role::Unassigned => None,
+            Role::Follower { .. } | Role::Unassigned { .. } => None,
         }
     }
 
@@ -150,7 +150,7 @@ impl Partition {
     pub(super) fn publish(&self, inner: &Inner, high_watermark_before: Offset) {
         let leading = match &inner.role {
             Role::Leader(leader) => Some(leader.since()),
-            Role::Follower { .. } | Role::Unassigned => None,
+            Role::Follower { .. } | Role::Unassigned { .. } => None,
         };
         let now = Progress { leading, high_watermark: inner.log.high_watermark() };
         self.progress.send_if_modified(|progress| std::mem::replace(progress, now) != now);
@@ -165,7 +165,7 @@ impl Inner {
         match &self.role {
             Role::Leader(leader) => leader.standing().leader_epoch,
             Role::Follower { standing, .. } => standing.leader_epoch,
-            Role::Unassigned => LeaderEpoch::NONE,
+            Role::Unassigned { leader_epoch } => *leader_epoch,
         }
     }
 }

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use coordinator::replication::{Leader, Standing};
 use storage::log::Log;
 use storage::producers::ProducerSettings;
-use storage::types::{BrokerId, Offset, TimestampMs, TopicId, TopicPartition};
+use storage::types::{BrokerId, LeaderEpoch, Offset, TimestampMs, TopicId, TopicPartition};
 use tokio::sync::watch;
 
 use crate::clock;
@@ -75,8 +75,11 @@ struct Inner {
 
 /// What the controller made of this replica.
 enum Role {
-    /// Opened from disk, no word from a controller yet.
-    Unassigned,
+    /// Opened from disk, or stopped. An older word of the controller than the one that stopped it is not obeyed;
+    /// `LeaderEpoch::NONE` before any.
+    Unassigned {
+        leader_epoch: LeaderEpoch,
+    },
     Leader(Leader),
     Follower {
         leader: BrokerId,
@@ -95,12 +98,13 @@ impl Partition {
     ) -> Partition {
         log.set_high_watermark(high_watermark.clamp(log.start(), log.end()));
         let high_watermark = log.high_watermark();
+        let role = Role::Unassigned { leader_epoch: LeaderEpoch::NONE };
         Partition {
             id: log.partition().clone(),
             around,
             directories,
             config: RwLock::new(config),
-            inner: Mutex::new(Inner { log, role: Role::Unassigned, flushed_at: clock::wall() }),
+            inner: Mutex::new(Inner { log, role, flushed_at: clock::wall() }),
             progress: watch::Sender::new(Progress { leading: None, high_watermark }),
             waiters: Arc::default(),
             relocation: Relocation::default(),

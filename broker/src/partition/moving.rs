@@ -189,7 +189,7 @@ impl Partitions {
 
     /// AlterReplicaLogDirs of one partition: it is moved to the directory at `path`, or made there when it comes.
     pub(crate) fn alter_directory(&self, id: &TopicPartition, path: &str) -> Result<(), ResponseError> {
-        let _roles = self.controller_epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        let _roles = self.obey();
         if directory::future_name(id, u128::MAX).len() > NAME_MAX {
             return Err(ResponseError::InvalidTopicException);
         }

@@ -1,6 +1,6 @@
 //! Reads by consumers and followers, and the look-ups around them.
 
-use coordinator::replication::{Fetch, StaleFetch};
+use coordinator::replication::{Fetch, StaleFetch, check_leader_epoch};
 use kafka_protocol::error::ResponseError;
 use storage::disk::FileBytes;
 use storage::error::ReadError;
@@ -128,7 +128,7 @@ impl Partition {
     ) -> Option<BrokerId> {
         match &self.lock().role {
             Role::Leader(leader) => leader.nearest(offset, is_near),
-            Role::Follower { .. } | Role::Unassigned => None,
+            Role::Follower { .. } | Role::Unassigned { .. } => None,
         }
     }
 
@@ -210,23 +210,17 @@ impl Inner {
             // It knows the leader of this epoch, so it may soon be a replica.
             Role::Leader(_) if epoch != LeaderEpoch::NONE => Err(ResponseError::UnknownLeaderEpoch),
             Role::Leader(_) => Err(ResponseError::NotLeaderOrFollower),
-            Role::Follower { .. } | Role::Unassigned => Ok(()),
+            Role::Follower { .. } | Role::Unassigned { .. } => Ok(()),
         }
     }
 
     /// KIP-320: a reader that knows an older or newer leader than this one is told so.
     pub(super) fn check_epoch(&self, expected: LeaderEpoch, leader_only: bool) -> Result<(), ResponseError> {
-        let current = self.leader_epoch();
-        if expected != LeaderEpoch::NONE && expected < current {
-            return Err(ResponseError::FencedLeaderEpoch);
-        }
-        if expected > current {
-            return Err(ResponseError::UnknownLeaderEpoch);
-        }
+        check_leader_epoch(expected, self.leader_epoch()).map_err(|mismatch| mismatch.wire())?;
         match self.role {
             Role::Leader(_) => Ok(()),
             Role::Follower { .. } if !leader_only => Ok(()),
-            Role::Follower { .. } | Role::Unassigned => Err(ResponseError::NotLeaderOrFollower),
+            Role::Follower { .. } | Role::Unassigned { .. } => Err(ResponseError::NotLeaderOrFollower),
         }
     }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use coordinator::replication::Obedience;
 use kafka_protocol::error::ResponseError;
 use storage::directory::{self, Folder, FolderKind, LastStop};
 use storage::error::StorageError;
@@ -129,8 +130,8 @@ pub(crate) struct Partitions {
     producers: RwLock<ProducerSettings>,
     /// Held for a look-up or an insertion, never across a log operation.
     pub(super) hosted: RwLock<HashMap<TopicPartition, Hosted>>,
-    /// Epoch of the newest controller heard of. Held while roles change, so that they change one request at a time.
-    pub(super) controller_epoch: Mutex<i32>,
+    /// The controllers heard so far. Held while roles change, so that they change one request at a time.
+    pub(super) obedience: Mutex<Obedience>,
     pub(super) condemned: Mutex<Vec<Condemned>>,
     pub(super) moves: Moves,
     move_rate: MoveRate,
@@ -175,7 +176,7 @@ impl Partitions {
             configs,
             producers: RwLock::new(settings.producers),
             hosted: RwLock::default(),
-            controller_epoch: Mutex::new(0),
+            obedience: Mutex::default(),
             condemned: Mutex::default(),
             moves: Moves::default(),
             move_rate: settings.move_rate,

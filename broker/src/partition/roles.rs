@@ -1,9 +1,9 @@
 //! What the controller asks of this broker's replicas: LeaderAndIsr and StopReplica.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-use coordinator::replication::Standing;
+use coordinator::replication::{Obedience, StaleRole, Standing, check_role, may_stop};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::leader_and_isr_request::LeaderAndIsrPartitionState;
 use kafka_protocol::messages::leader_and_isr_response::{LeaderAndIsrPartitionError, LeaderAndIsrTopicError};
@@ -12,6 +12,7 @@ use kafka_protocol::messages::{
     LeaderAndIsrRequest, LeaderAndIsrResponse, StopReplicaRequest, StopReplicaResponse,
 };
 use storage::directory;
+use storage::error::StorageError;
 use storage::types::{BrokerId, LeaderEpoch, TimestampMs, TopicId, TopicPartition};
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -21,10 +22,35 @@ use crate::errors::WireError;
 use crate::partition::Partition;
 use crate::partition::registry::{Condemned, Hosted, Partitions};
 
-/// Epoch in StopReplica for a topic that is being deleted (`LeaderAndIsr.EpochDuringDelete`).
-const EPOCH_DURING_DELETE: i32 = -2;
-/// Epoch in StopReplica from before it had one (`LeaderAndIsr.NoEpoch`).
-const NO_EPOCH: i32 = -1;
+/// Why a replica stays in the role it has.
+#[derive(Debug, thiserror::Error)]
+enum NotTaken {
+    #[error(transparent)]
+    Stale(#[from] StaleRole),
+    #[error("this broker is not among the replicas")]
+    NotAReplica,
+    #[error("its log directory is out of service")]
+    Offline,
+    #[error("it may lie in a log directory that is out of service")]
+    MaybeOffline,
+    #[error("what lies here belongs to the topic with the id {}", Uuid::from_bytes(known.0))]
+    OtherTopic { known: TopicId },
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl WireError for NotTaken {
+    fn wire(&self) -> ResponseError {
+        match self {
+            // Not the controller's epoch is stale, but Kafka has this code for it.
+            NotTaken::Stale(_) => ResponseError::StaleControllerEpoch,
+            NotTaken::NotAReplica => ResponseError::UnknownTopicOrPartition,
+            NotTaken::Offline | NotTaken::MaybeOffline => ResponseError::KafkaStorageError,
+            NotTaken::OtherTopic { .. } => ResponseError::InconsistentTopicId,
+            NotTaken::Storage(error) => error.wire(),
+        }
+    }
+}
 
 /// A replica whose role changed, for the rooms that follow the leaders of internal topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,17 +62,11 @@ impl Partitions {
         &self,
         request: &LeaderAndIsrRequest,
     ) -> (LeaderAndIsrResponse, Vec<RoleChange>) {
-        let mut controller_epoch = self.controller_epoch.lock().unwrap_or_else(PoisonError::into_inner);
-        if request.controller_epoch < *controller_epoch {
-            warn!(
-                controller = request.controller_id.0,
-                epoch = request.controller_epoch,
-                newest = *controller_epoch,
-                "ignoring roles from a controller that was replaced"
-            );
-            return (refuse_all(request, ResponseError::StaleControllerEpoch), Vec::new());
-        }
-        *controller_epoch = request.controller_epoch;
+        let taken = self.under_controller(request.controller_epoch, || self.take_roles(request));
+        taken.unwrap_or_else(|| (refuse_all(request, ResponseError::StaleControllerEpoch), Vec::new()))
+    }
+
+    fn take_roles(&self, request: &LeaderAndIsrRequest) -> (LeaderAndIsrResponse, Vec<RoleChange>) {
         let mut changes = Vec::new();
         let mut grouped: Vec<LeaderAndIsrTopicError> = Vec::new();
         for topic in &request.topic_states {
@@ -71,13 +91,17 @@ impl Partitions {
     /// Does `work` for a controller, unless a later one has spoken: then `None`. No other controller's word is heard
     /// while it lasts.
     pub(crate) fn under_controller<T>(&self, epoch: i32, work: impl FnOnce() -> T) -> Option<T> {
-        let mut newest = self.controller_epoch.lock().unwrap_or_else(PoisonError::into_inner);
-        if epoch < *newest {
-            warn!(epoch, newest = *newest, "ignoring a controller that was replaced");
+        let mut obedience = self.obey();
+        if let Err(stale) = obedience.hear(epoch) {
+            warn!(epoch, newest = stale.newest, "ignoring a controller that was replaced");
             return None;
         }
-        *newest = epoch;
         Some(work())
+    }
+
+    /// Whom this broker obeys. Roles stay as they are while this is held.
+    pub(super) fn obey(&self) -> MutexGuard<'_, Obedience> {
+        self.obedience.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Topics in `request` that get a first log here, or a further one.
@@ -109,9 +133,15 @@ impl Partitions {
                 changes.push(RoleChange(id));
                 answer
             }
-            Err(error) => {
-                warn!(partition = %id, ?error, epoch = state.leader_epoch, "role not taken");
-                answer.with_error_code(error.code())
+            Err(why) => {
+                let epoch = state.leader_epoch;
+                match &why {
+                    NotTaken::Stale(StaleRole::Known) => {
+                        info!(partition = %id, epoch, "role not taken: {why}")
+                    }
+                    _ => warn!(partition = %id, epoch, "role not taken: {why}"),
+                }
+                answer.with_error_code(why.wire().code())
             }
         }
     }
@@ -121,14 +151,14 @@ impl Partitions {
         id: &TopicPartition,
         topic_id: TopicId,
         state: &LeaderAndIsrPartitionState,
-    ) -> Result<(), ResponseError> {
+    ) -> Result<(), NotTaken> {
         let hosted = self.hosted(id);
         if let Some(hosted) = &hosted {
             self.check(hosted, topic_id, state)?;
         }
         let standing = standing(state);
         if !standing.replicas.contains(&self.around.me) {
-            return Err(ResponseError::UnknownTopicOrPartition);
+            return Err(NotTaken::NotAReplica);
         }
         let hosted = match hosted {
             Some(hosted) => hosted,
@@ -136,16 +166,13 @@ impl Partitions {
                 let topic_id = (!topic_id.is_zero()).then_some(topic_id);
                 // It may lie in a directory that is out of service; an empty one would take its place.
                 if !state.is_new && self.directories.is_any_missing() {
-                    return Err(ResponseError::KafkaStorageError);
+                    return Err(NotTaken::MaybeOffline);
                 }
-                self.create(id, topic_id).map_err(|error| error.wire())?
+                self.create(id, topic_id)?
             }
         };
         if state.leader.0 == self.around.me.0 {
-            hosted.partition.lead(standing).map_err(|error| {
-                self.report(hosted.directory, &error);
-                error.wire()
-            })?;
+            hosted.partition.lead(standing).inspect_err(|error| self.report(hosted.directory, error))?;
             return Ok(());
         }
         hosted.partition.follow(BrokerId(state.leader.0), standing);
@@ -158,32 +185,28 @@ impl Partitions {
         hosted: &Hosted,
         topic_id: TopicId,
         state: &LeaderAndIsrPartitionState,
-    ) -> Result<(), ResponseError> {
+    ) -> Result<(), NotTaken> {
         if self.directories[hosted.directory].is_offline() {
-            return Err(ResponseError::KafkaStorageError);
+            return Err(NotTaken::Offline);
         }
         let known = hosted.partition.topic_id();
         if !known.is_zero() && !topic_id.is_zero() && known != topic_id {
-            return Err(ResponseError::InconsistentTopicId);
+            return Err(NotTaken::OtherTopic { known });
         }
+        let stale = check_role(hosted.partition.leader_epoch(), LeaderEpoch(state.leader_epoch));
         if known.is_zero() && !topic_id.is_zero() {
-            hosted.partition.assign_topic_id(topic_id).map_err(|error| {
-                self.report(hosted.directory, &error);
-                error.wire()
-            })?;
-            if state.leader_epoch == hosted.partition.leader_epoch().0 {
+            let partition = &hosted.partition;
+            partition.assign_topic_id(topic_id).inspect_err(|error| self.report(hosted.directory, error))?;
+            if stale == Err(StaleRole::Known) {
                 return Ok(());
             }
         }
-        if state.leader_epoch <= hosted.partition.leader_epoch().0 {
-            return Err(ResponseError::StaleControllerEpoch);
-        }
-        Ok(())
+        Ok(stale?)
     }
 
     /// A directory failed, and its replicas lead nothing any more.
     pub(crate) fn retire_all_in(&self, directory: usize) -> Vec<RoleChange> {
-        let _roles = self.controller_epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        let _roles = self.obey();
         let retire = |partition: Arc<Partition>| {
             partition.retire();
             RoleChange(partition.id().clone())
@@ -196,12 +219,14 @@ impl Partitions {
         &self,
         request: &StopReplicaRequest,
     ) -> (StopReplicaResponse, Vec<RoleChange>) {
-        let mut controller_epoch = self.controller_epoch.lock().unwrap_or_else(PoisonError::into_inner);
-        if request.controller_epoch < *controller_epoch {
+        let stopped = self.under_controller(request.controller_epoch, || self.stop_all(request));
+        stopped.unwrap_or_else(|| {
             let stale = ResponseError::StaleControllerEpoch.code();
-            return (StopReplicaResponse::default().with_error_code(stale), Vec::new());
-        }
-        *controller_epoch = request.controller_epoch;
+            (StopReplicaResponse::default().with_error_code(stale), Vec::new())
+        })
+    }
+
+    fn stop_all(&self, request: &StopReplicaRequest) -> (StopReplicaResponse, Vec<RoleChange>) {
         let mut changes = Vec::new();
         let errors = stops(request).into_iter().map(|(id, epoch, delete)| {
             let answer = StopReplicaPartitionError::default()
@@ -219,7 +244,7 @@ impl Partitions {
         (StopReplicaResponse::default().with_partition_errors(errors), changes)
     }
 
-    fn stop(&self, id: &TopicPartition, epoch: i32, delete: bool) -> Result<(), ResponseError> {
+    fn stop(&self, id: &TopicPartition, epoch: LeaderEpoch, delete: bool) -> Result<(), ResponseError> {
         if delete {
             self.give_up_move(id);
         }
@@ -227,8 +252,7 @@ impl Partitions {
         if self.directories[hosted.directory].is_offline() {
             return Err(ResponseError::KafkaStorageError);
         }
-        let current = hosted.partition.leader_epoch().0;
-        if epoch != EPOCH_DURING_DELETE && epoch != NO_EPOCH && epoch < current {
+        if !may_stop(hosted.partition.leader_epoch(), epoch) {
             return Err(ResponseError::FencedLeaderEpoch);
         }
         hosted.partition.retire();
@@ -281,23 +305,23 @@ pub(crate) fn refuse_all(request: &LeaderAndIsrRequest, error: ResponseError) ->
 }
 
 /// Partition, leader epoch and whether to delete, from any version of the request.
-fn stops(request: &StopReplicaRequest) -> Vec<(TopicPartition, i32, bool)> {
-    let mut stops: HashMap<TopicPartition, (i32, bool)> = HashMap::new();
+fn stops(request: &StopReplicaRequest) -> Vec<(TopicPartition, LeaderEpoch, bool)> {
+    let mut stops: HashMap<TopicPartition, (LeaderEpoch, bool)> = HashMap::new();
     for topic in &request.topic_states {
         for state in &topic.partition_states {
             let id = TopicPartition::new(&*topic.topic_name.0, state.partition_index);
-            stops.insert(id, (state.leader_epoch, state.delete_partition));
+            stops.insert(id, (LeaderEpoch(state.leader_epoch), state.delete_partition));
         }
     }
     for topic in &request.topics {
         for partition in &topic.partition_indexes {
             let id = TopicPartition::new(&*topic.name.0, *partition);
-            stops.insert(id, (NO_EPOCH, request.delete_partitions));
+            stops.insert(id, (LeaderEpoch::NONE, request.delete_partitions));
         }
     }
     for one in &request.ungrouped_partitions {
         let id = TopicPartition::new(&*one.topic_name.0, one.partition_index);
-        stops.insert(id, (NO_EPOCH, request.delete_partitions));
+        stops.insert(id, (LeaderEpoch::NONE, request.delete_partitions));
     }
     stops.into_iter().map(|(id, (epoch, delete))| (id, epoch, delete)).collect()
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use coordinator::replication::{LeaderSettings, Moment, Throttle, ThrottleWindow};
+use coordinator::replication::{LeaderSettings, Moment, Throttle, ThrottleWindow, UNKNOWN_BROKER_EPOCH};
 use storage::types::BrokerId;
 
 use crate::clock;
@@ -12,9 +12,6 @@ use crate::cluster::metadata::MetadataCache;
 use crate::config::BrokerConfig;
 use crate::config::topic::TopicConfig;
 use crate::partition::proposals::Proposals;
-
-/// Broker epoch before the first registration (`AbstractControlRequest.UNKNOWN_BROKER_EPOCH`).
-pub(crate) const UNKNOWN_BROKER_EPOCH: i64 = -1;
 
 pub(crate) struct Surroundings {
     pub(crate) me: BrokerId,

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use storage::types::{BrokerId, LeaderEpoch, TopicId, TopicPartition};
 
+use crate::replication::InSyncMember;
+
 use super::types::{Assignment, Leadership, LiveBroker, Recovery, TopicRecord};
 
 /// Names one question so that its answer finds back to the asker.
@@ -61,7 +63,8 @@ pub enum ElectionKind {
 pub struct IsrChange {
     pub partition: TopicPartition,
     pub leader_epoch: LeaderEpoch,
-    pub isr: Vec<BrokerId>,
+    /// With the lives of the members that the leader saw in sync (KIP-903); `-1` where it does not tell.
+    pub isr: Vec<InSyncMember>,
     pub recovery: Recovery,
     /// The partition epoch the leader knows.
     pub version: i32,
@@ -211,7 +214,7 @@ pub enum AlterRefusal {
     FencedLeaderEpoch,
     InvalidUpdateVersion,
     InvalidRecovery,
-    /// The new set holds brokers that are not alive.
+    /// The new set holds brokers that are not alive, are shutting down, or have restarted since they were in sync.
     IneligibleReplica,
     /// ZooKeeper refused.
     Failed,

@@ -10,10 +10,8 @@ use super::plan::{
     AlterRefusal, ElectionKind, ElectionRefusal, IsrChange, Operation, Outcome, Reply, ShutdownRefusal,
     Ticket,
 };
-use super::types::{Leadership, Recovery};
-
-/// A broker that does not know its own epoch: not fenced.
-const UNKNOWN_BROKER_EPOCH: i64 = -1;
+use super::types::{Leadership, LiveBroker, Recovery};
+use crate::replication::{InSyncMember, UNKNOWN_BROKER_EPOCH, is_for_former_life};
 
 /// In-sync sets, as their leaders want them.
 impl Controller {
@@ -55,9 +53,10 @@ impl Controller {
         let Some(current) = self.image.leadership(&change.partition) else {
             return Judgement::Refused(AlterRefusal::UnknownPartition);
         };
+        let isr: Vec<BrokerId> = change.isr.iter().map(|member| member.broker).collect();
         let is_current = current.leader == broker
             && current.leader_epoch == change.leader_epoch
-            && current.isr == change.isr
+            && current.isr == isr
             && current.recovery == change.recovery;
         let recovers = change.recovery == Recovery::Recovering;
         if change.version > current.version || change.leader_epoch > current.leader_epoch {
@@ -69,20 +68,28 @@ impl Controller {
             Judgement::Already(current.clone())
         } else if change.version < current.version {
             Judgement::Refused(AlterRefusal::InvalidUpdateVersion)
-        } else if recovers && (change.isr.len() > 1 || current.recovery == Recovery::Recovered) {
+        } else if recovers && (isr.len() > 1 || current.recovery == Recovery::Recovered) {
             Judgement::Refused(AlterRefusal::InvalidRecovery)
-        } else if !change.isr.iter().all(|replica| self.image.is_live(*replica)) {
+        } else if !change.isr.iter().all(|member| self.is_eligible(member)) {
             Judgement::Refused(AlterRefusal::IneligibleReplica)
         } else {
             Judgement::Write(Leadership {
                 leader: broker,
                 leader_epoch: change.leader_epoch,
-                isr: change.isr,
+                isr,
                 recovery: change.recovery,
                 controller_epoch: self.epoch,
                 version: change.version,
             })
         }
+    }
+
+    /// Whether a broker may be in an in-sync set. One that restarted since the leader saw it there may have lost the end
+    /// of its log with its machine's power.
+    fn is_eligible(&self, member: &InSyncMember) -> bool {
+        let told = member.broker_epoch;
+        let is_same_life = |broker: &LiveBroker| told == UNKNOWN_BROKER_EPOCH || told == broker.epoch;
+        self.image.is_live(member.broker) && self.image.brokers.get(&member.broker).is_some_and(is_same_life)
     }
 
     pub(super) fn settle_alteration(
@@ -140,7 +147,7 @@ impl Controller {
     pub(super) fn shut_down(&mut self, ticket: Ticket, broker: BrokerId, broker_epoch: i64) {
         let refusal = match self.image.brokers.get(&broker) {
             None => Some(ShutdownRefusal::UnknownBroker),
-            Some(known) if broker_epoch != UNKNOWN_BROKER_EPOCH && broker_epoch < known.epoch => {
+            Some(known) if is_for_former_life(broker_epoch, known.epoch) => {
                 Some(ShutdownRefusal::StaleBrokerEpoch)
             }
             Some(_) => None,

@@ -23,7 +23,7 @@ pub use follower::{
 pub use in_sync::{InSyncMember, Proposal, Verdict};
 pub use leader::{AfterVerdict, Fetch, Leader, LeaderSettings, Moment, Moved, StaleFetch, Standing};
 pub use orders::{
-    EpochMismatch, Obedience, StaleController, check_leader_epoch, is_for_former_life, is_newer_role,
-    may_stop,
+    EpochMismatch, Obedience, StaleController, StaleRole, UNKNOWN_BROKER_EPOCH, check_leader_epoch,
+    check_role, is_for_former_life, is_old_news, may_stop,
 };
 pub use throttle::{Throttle, ThrottleWindow};

@@ -3,10 +3,13 @@
 //! Three fences, each against another kind of the past: the epoch of a controller that was replaced, the registration of
 //! a broker that has restarted since (KIP-380), the epoch of a leader that leads no more (KIP-101, KIP-320).
 
+use std::cmp::Ordering;
+
 use storage::types::LeaderEpoch;
 
-/// `broker_epoch` of a controller that does not know it (`AbstractControlRequest.UNKNOWN_BROKER_EPOCH`).
-const UNKNOWN_BROKER_EPOCH: i64 = -1;
+/// Broker epoch of whoever does not know or tell it, and before the first registration
+/// (`AbstractControlRequest.UNKNOWN_BROKER_EPOCH`).
+pub const UNKNOWN_BROKER_EPOCH: i64 = -1;
 /// In StopReplica, for a topic that is being deleted (`LeaderAndIsr.EpochDuringDelete`).
 const EPOCH_DURING_DELETE: LeaderEpoch = LeaderEpoch(-2);
 
@@ -44,10 +47,34 @@ pub fn is_for_former_life(named: i64, own: i64) -> bool {
     named != UNKNOWN_BROKER_EPOCH && named < own
 }
 
+/// A role that is no news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StaleRole {
+    /// A controller that took office tells everybody what most know already.
+    #[error("the role of this leader epoch is taken already")]
+    Known,
+    #[error("a later leader epoch is known here")]
+    Former,
+}
+
 /// Whether a role is news for a replica that knows of leader epoch `known`.
+///
+/// # Errors
+///
+/// `StaleRole`: the replica stays as it is.
+pub fn check_role(known: LeaderEpoch, ordered: LeaderEpoch) -> Result<(), StaleRole> {
+    match ordered.cmp(&known) {
+        Ordering::Greater => Ok(()),
+        Ordering::Equal => Err(StaleRole::Known),
+        Ordering::Less => Err(StaleRole::Former),
+    }
+}
+
+/// Whether what is told of a partition comes too late: a state written after it is known. `known` and `told` are the
+/// leader epoch and the partition epoch of two states of one topic; neither ever goes back while the topic exists.
 #[must_use]
-pub fn is_newer_role(known: LeaderEpoch, ordered: LeaderEpoch) -> bool {
-    ordered > known
+pub fn is_old_news(known: (LeaderEpoch, i32), told: (LeaderEpoch, i32)) -> bool {
+    told < known
 }
 
 /// Whether a replica that knows of leader epoch `known` shall stop. Old controllers name no epoch.
@@ -100,6 +127,24 @@ mod tests {
         assert!(!is_for_former_life(71, 71));
         assert!(!is_for_former_life(72, 71), "the broker has not heard of its own registration yet");
         assert!(!is_for_former_life(-1, 71));
+    }
+
+    #[test]
+    fn a_role_is_taken_once_and_none_of_a_former_epoch() {
+        let known = LeaderEpoch(5);
+        assert_eq!(check_role(known, LeaderEpoch(6)), Ok(()));
+        assert_eq!(check_role(known, known), Err(StaleRole::Known));
+        assert_eq!(check_role(known, LeaderEpoch(4)), Err(StaleRole::Former));
+        assert_eq!(check_role(LeaderEpoch::NONE, LeaderEpoch(0)), Ok(()));
+    }
+
+    #[test]
+    fn a_state_is_old_news_by_the_leaders_epoch_then_by_the_partitions() {
+        let known = (LeaderEpoch(5), 9);
+        assert!(is_old_news(known, (LeaderEpoch(5), 8)));
+        assert!(is_old_news(known, (LeaderEpoch(4), 10)));
+        assert!(!is_old_news(known, known), "offline replicas may have changed");
+        assert!(!is_old_news(known, (LeaderEpoch(6), 10)));
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use coordinator::cluster::{AlterRefusal, IsrChange, Recovery, Reply, RequestBody};
 use coordinator::replication::{
-    Obedience, Proposal, Question, Standing, Verdict, is_for_former_life, is_newer_role, may_stop,
+    Obedience, Proposal, Question, Standing, UNKNOWN_BROKER_EPOCH, Verdict, check_role, is_for_former_life,
+    may_stop,
 };
 use storage::types::{BrokerId, LeaderEpoch, TopicPartition};
 
@@ -85,7 +86,12 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn start(outside: &mut Outside, life: Life, disk: BTreeMap<TopicPartition, Log>) -> Process {
         let replicas = disk.into_iter().map(|(partition, log)| {
-            let replica = Replica { life, partition: partition.clone(), log, role: Role::Unassigned };
+            let replica = Replica {
+                life,
+                partition: partition.clone(),
+                log,
+                role: Role::Unassigned(LeaderEpoch::NONE),
+            };
             (partition, replica)
         });
         let lag_max_ms = outside.scenario.lag_max_ms;
@@ -207,8 +213,8 @@ impl Process {
         match body {
             Body::Control { controller, controller_epoch, broker_epoch, order } => {
                 if matches!(order, RequestBody::UpdateMetadata(_)) {
-                    // Nothing in it tells old news from new, in Kafka's protocol: that the copy on a connection that was
-                    // given up comes last of all is left out here.
+                    // Nothing tells an old list of brokers from a new one, in Kafka's protocol: that the copy on a
+                    // connection that was given up comes last of all is left out here.
                     if id < self.news {
                         return;
                     }
@@ -309,9 +315,9 @@ impl Process {
             life,
             partition: partition.clone(),
             log: Log::default(),
-            role: Role::Unassigned,
+            role: Role::Unassigned(LeaderEpoch::NONE),
         });
-        if !is_newer_role(replica.leader_epoch(), standing.leader_epoch) {
+        if check_role(replica.leader_epoch(), standing.leader_epoch).is_err() {
             return false;
         }
         self.fetching.remove(partition);
@@ -417,7 +423,7 @@ impl Process {
             let verdict = Verdict::Altered {
                 leader_epoch: proposal.leader_epoch,
                 partition_epoch: proposal.partition_epoch,
-                isr: proposal.isr.iter().map(|member| member.broker).collect(),
+                isr: isr.iter().map(|member| member.broker).collect(),
             };
             let _ = replica.on_verdict(outside, &self.alive, &proposal, verdict);
         }
@@ -428,10 +434,14 @@ impl Process {
         let Some(controller) = self.controller() else {
             return outside.timer(self.life, RETRY_MS, Timer::Propose(partition, proposal));
         };
+        let mut isr = proposal.isr.clone();
+        if outside.is_broken(Broken::AdmitsFormerLives) {
+            isr.iter_mut().for_each(|member| member.broker_epoch = UNKNOWN_BROKER_EPOCH);
+        }
         let change = IsrChange {
             partition: partition.clone(),
             leader_epoch: proposal.leader_epoch,
-            isr: proposal.isr.iter().map(|member| member.broker).collect(),
+            isr,
             recovery: Recovery::Recovered,
             version: proposal.partition_epoch,
         };

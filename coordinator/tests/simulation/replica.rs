@@ -30,9 +30,17 @@ pub(crate) struct Waiting {
 }
 
 pub(crate) enum Role {
-    Unassigned,
-    Leader { leader: Leader, waiting: Vec<Waiting> },
-    Follower { leader: BrokerId, follower: Follower, leader_epoch: LeaderEpoch },
+    /// Opened, or stopped in this epoch.
+    Unassigned(LeaderEpoch),
+    Leader {
+        leader: Leader,
+        waiting: Vec<Waiting>,
+    },
+    Follower {
+        leader: BrokerId,
+        follower: Follower,
+        leader_epoch: LeaderEpoch,
+    },
 }
 
 pub(crate) struct Replica {
@@ -52,7 +60,7 @@ pub(crate) enum Next {
 impl Replica {
     pub(crate) fn leader_epoch(&self) -> LeaderEpoch {
         match &self.role {
-            Role::Unassigned => LeaderEpoch::NONE,
+            Role::Unassigned(leader_epoch) => *leader_epoch,
             Role::Leader { leader, .. } => leader.standing().leader_epoch,
             Role::Follower { leader_epoch, .. } => *leader_epoch,
         }
@@ -114,7 +122,7 @@ impl Replica {
         self.give_up_waiting(outside);
         let (life, partition) = (self.life, &self.partition);
         outside.say(|| format!("{life}: stops {partition}"));
-        self.role = Role::Unassigned;
+        self.role = Role::Unassigned(self.leader_epoch());
     }
 
     fn give_up_waiting(&mut self, outside: &mut Outside) {

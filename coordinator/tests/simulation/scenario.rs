@@ -17,6 +17,8 @@ pub(crate) enum Broken {
     ServesAnyLeaderEpoch,
     /// New controllers take members of in-sync sets for what they were before they restarted.
     TrustsWhoRestarted,
+    /// Controllers let brokers into in-sync sets whatever became of them since they were seen there.
+    AdmitsFormerLives,
     /// Leaders take a new in-sync set for granted before the controller wrote it.
     AltersWithoutAsking,
 }
@@ -83,6 +85,13 @@ impl Scenario {
                 scenario.truncates_on_fetch = false;
                 scenario.faults.preferred_election = 6;
                 scenario.network.late_per_mille = 60;
+            }
+            Some(Broken::AdmitsFormerLives) => {
+                // A wish is under way while the machine it is about loses power and comes back.
+                scenario.min_in_sync = 1;
+                scenario.faults.power_loss = 12;
+                scenario.faults.pause_ms = scenario.faults.pause_ms.min(2_000);
+                scenario.network.late_per_mille = 250;
             }
             Some(Broken::WritesUnfenced) => scenario.faults.controller_deleted = 6,
             _ => {}

@@ -76,6 +76,11 @@ fn brokers_that_obey_what_was_meant_for_former_lives_lose_records() {
 }
 
 #[test]
+fn a_controller_that_admits_who_restarted_since_it_was_in_sync_loses_records() {
+    notices(Broken::AdmitsFormerLives, 3_000);
+}
+
+#[test]
 fn a_new_controller_that_trusts_who_restarted_loses_records() {
     notices(Broken::TrustsWhoRestarted, 3_000);
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use coordinator::cluster::{AlterRefusal, IsrChange, Leadership, Recovery, Reply, ShutdownRefusal};
+use coordinator::replication::{InSyncMember, UNKNOWN_BROKER_EPOCH};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::alter_partition_request::PartitionData as Proposed;
 use kafka_protocol::messages::alter_partition_response::{PartitionData, TopicData};
@@ -120,10 +121,11 @@ async fn alter_partition(
 
 /// `None` where the state of the leader's recovery is none that exists.
 fn isr_change(topic: Arc<str>, one: &Proposed, version: i16) -> Option<IsrChange> {
+    let member = |id, broker_epoch| InSyncMember { broker: BrokerId(id), broker_epoch };
     let isr = if version >= BROKER_EPOCHS_SINCE {
-        one.new_isr_with_epochs.iter().map(|member| BrokerId(member.broker_id.0)).collect()
+        one.new_isr_with_epochs.iter().map(|one| member(one.broker_id.0, one.broker_epoch)).collect()
     } else {
-        one.new_isr.iter().map(|id| BrokerId(id.0)).collect()
+        one.new_isr.iter().map(|id| member(id.0, UNKNOWN_BROKER_EPOCH)).collect()
     };
     let recovery = match one.leader_recovery_state {
         0 => Recovery::Recovered,

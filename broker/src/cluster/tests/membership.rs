@@ -1,6 +1,7 @@
 //! Registration, election and sessions.
 
 use coordinator::cluster::{IsrChange, Recovery, Reply};
+use coordinator::replication::InSyncMember;
 use storage::types::{LeaderEpoch, TopicPartition};
 
 use super::*;
@@ -116,7 +117,7 @@ async fn handlers_get_the_plans_answers() {
     let change = IsrChange {
         partition: TopicPartition::new("t", 0),
         leader_epoch: LeaderEpoch(0),
-        isr: vec![BrokerId(0)],
+        isr: vec![InSyncMember { broker: BrokerId(0), broker_epoch }],
         recovery: Recovery::Recovered,
         version: 0,
     };

@@ -75,7 +75,7 @@ impl Office {
                     changes: vec![IsrChange {
                         partition: name.clone(),
                         leader_epoch: state.leader_epoch,
-                        isr: vec![leader.id],
+                        isr: vec![member(leader.id.0, leader.epoch)],
                         recovery: state.recovery,
                         version: state.version,
                     }],

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use storage::types::{BrokerId, LeaderEpoch, TopicId, TopicPartition};
 
 use super::*;
+use crate::replication::{InSyncMember, UNKNOWN_BROKER_EPOCH};
 
 const SETTINGS: Settings = Settings {
     topic_ids: true,
@@ -208,10 +209,14 @@ fn isr_change(name: &str, leader_epoch: i32, isr: &[i32], version: i32) -> IsrCh
     IsrChange {
         partition: TopicPartition::new(name, 0),
         leader_epoch: LeaderEpoch(leader_epoch),
-        isr: isr.iter().copied().map(BrokerId).collect(),
+        isr: isr.iter().map(|id| member(*id, UNKNOWN_BROKER_EPOCH)).collect(),
         recovery: Recovery::Recovered,
         version,
     }
+}
+
+fn member(broker: i32, broker_epoch: i64) -> InSyncMember {
+    InSyncMember { broker: BrokerId(broker), broker_epoch }
 }
 
 fn alter(office: &mut Office, broker: i32, change: IsrChange) -> Result<Leadership, AlterRefusal> {

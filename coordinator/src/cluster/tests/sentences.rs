@@ -252,6 +252,27 @@ fn a_leader_changes_its_in_sync_set_only_with_the_right_epochs() {
 }
 
 #[test]
+fn who_restarted_since_it_was_in_sync_or_is_about_to_go_does_not_enter_the_in_sync_set() {
+    let mut office = Office::open(&[0, 1], Loaded::default());
+    office.create("t", &[&[0, 1]]);
+    alter(&mut office, 0, isr_change("t", 0, &[0], 0)).expect("accepted");
+    office.brokers(&[(0, 100), (1, 101)]);
+    let with =
+        |epoch| IsrChange { isr: vec![member(0, 100), member(1, epoch)], ..isr_change("t", 0, &[], 1) };
+
+    for (told, why) in [(100, "it registered anew"), (102, "not registered as far as is known here")] {
+        assert_eq!(alter(&mut office, 0, with(told)), Err(AlterRefusal::IneligibleReplica), "{why}");
+    }
+    let leave = Event::ControlledShutdown { ticket: Ticket(3), broker: BrokerId(1), broker_epoch: 101 };
+    office.tell(leave);
+    assert_eq!(alter(&mut office, 0, with(101)), Err(AlterRefusal::IneligibleReplica));
+
+    office.brokers(&[(0, 100)]);
+    office.brokers(&[(0, 100), (1, 103)]);
+    assert_eq!(alter(&mut office, 0, with(103)).expect("as it is registered").isr.len(), 2);
+}
+
+#[test]
 fn a_broker_that_shuts_down_hands_its_leaderships_over_first() {
     let mut office = Office::open(&[0, 1], Loaded::default());
     office.create("t", &[&[1, 0], &[0, 1], &[1]]);
