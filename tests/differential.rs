@@ -11,6 +11,8 @@ mod support;
 mod asking;
 #[path = "differential/configs.rs"]
 mod configs;
+#[path = "differential/controller.rs"]
+mod controller;
 #[path = "differential/fetch.rs"]
 mod fetch;
 #[path = "differential/groups.rs"]
@@ -115,6 +117,11 @@ fn topics_are_created_refused_grown_and_deleted() {
 #[test]
 fn the_cluster_and_its_log_directories_are_described() {
     same_answers(&[topics::cluster]);
+}
+
+#[test]
+fn the_controllers_word_is_taken_and_refused() {
+    same_answers(&[controller::orders, controller::questions, controller::features]);
 }
 
 #[test]

@@ -34,6 +34,7 @@ mod describe_producers;
 mod describe_transactions;
 mod elect_leaders;
 mod end_txn;
+mod envelope;
 mod fetch;
 mod find_coordinator;
 mod first_use;
@@ -164,6 +165,7 @@ apis! {
     OffsetDelete => offset_delete::handle, versions 0..=0;
     AlterPartition => alter_partition::handle, versions 0..=3;
     UpdateFeatures => update_features::handle, versions 0..=1;
+    Envelope => envelope::handle, versions 0..=0;
     DescribeCluster => describe_cluster::handle, versions 0..=1;
     DescribeProducers => describe_producers::handle, versions 0..=0;
     DescribeTransactions => describe_transactions::handle, versions 0..=0;

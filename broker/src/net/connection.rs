@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::io::AsyncRead;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::handlers::{self, Peer, Refusal};
@@ -27,7 +28,9 @@ enum Ended {
     ByClient,
     #[error("others need its place (max.connections), and it was silent for longest")]
     Displaced,
-    #[error("a failed request with acks=0 has no other answer")]
+    #[error("the broker stops, or the listener goes")]
+    Stopped,
+    #[error("the request has no other answer")]
     ByHandler,
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -47,6 +50,8 @@ pub(crate) struct ConnectionSettings {
 }
 
 /// Serves the connection until it ends; why it ended is logged here and nowhere else.
+///
+/// After `stop` no request is taken any more; those that were taken are answered, except those that only wait for records.
 pub(crate) async fn run<R, W>(
     house: Arc<House>,
     peer: Arc<Peer>,
@@ -54,6 +59,7 @@ pub(crate) async fn run<R, W>(
     writer: W,
     settings: ConnectionSettings,
     admission: Admission,
+    stop: CancellationToken,
 ) where
     R: AsyncRead + Unpin,
     W: Outlet + Sync,
@@ -63,6 +69,7 @@ pub(crate) async fn run<R, W>(
         writer: Patient { outlet: writer, patience: settings.idle_max },
         waiting: FuturesOrdered::new(),
         admission: &admission,
+        stop: &stop,
     };
     let ended = tokio::select! {
         ended = connection.serve(&house, &peer) => ended,
@@ -71,6 +78,7 @@ pub(crate) async fn run<R, W>(
     match ended {
         Ended::ByClient
         | Ended::ByHandler
+        | Ended::Stopped
         | Ended::Io(_)
         | Ended::Displaced
         | Ended::Frame(FrameError::Io(_) | FrameError::Idle(_)) => {
@@ -87,6 +95,7 @@ struct Connection<'a, R, W> {
     writer: Patient<W>,
     waiting: FuturesOrdered<LaterPieces>,
     admission: &'a Admission,
+    stop: &'a CancellationToken,
 }
 
 impl<R: AsyncRead + Unpin, W: Outlet + Sync> Connection<'_, R, W> {
@@ -99,13 +108,14 @@ impl<R: AsyncRead + Unpin, W: Outlet + Sync> Connection<'_, R, W> {
     }
 
     async fn step(&mut self, house: &Arc<House>, peer: &Arc<Peer>) -> Result<(), Ended> {
-        let room = self.waiting.len() < WAITING_MAX;
+        let room = self.waiting.len() < WAITING_MAX && !self.stop.is_cancelled();
         tokio::select! {
             biased;
             Some(answer) = self.waiting.next(), if !self.waiting.is_empty() => {
                 let pieces = answer.map_err(Refusal::from)?;
                 Ok(pieces.write_framed(&self.writer).await?)
             }
+            () = self.stop.cancelled(), if self.waiting.is_empty() => Err(Ended::Stopped),
             frame = next(&mut self.frames, room) => {
                 let Some(frame) = frame? else { return Err(Ended::ByClient) };
                 self.admission.is_active();
@@ -120,6 +130,7 @@ impl<R: AsyncRead + Unpin, W: Outlet + Sync> Connection<'_, R, W> {
             biased;
             reply = handlers::serve(house, peer, frame) => reply?,
             () = self.frames.closed(), if only_waits => return Err(Ended::ByClient),
+            () = self.stop.cancelled(), if only_waits => return Err(Ended::Stopped),
         };
         match reply {
             Reply::None => Ok(()),

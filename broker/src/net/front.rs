@@ -35,6 +35,8 @@ pub(crate) struct Front {
     limits: Arc<ConnectionLimits>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// Of connections that are still busy when they had their moment.
+    dropped: CancellationToken,
     /// A std mutex: held for a look-up or a change, never across `.await`.
     doors: Mutex<Vec<Door>>,
 }
@@ -58,6 +60,7 @@ impl Front {
             limits: ConnectionLimits::new(limits(network)),
             tasks: TaskTracker::new(),
             stop,
+            dropped: CancellationToken::new(),
             doors: Mutex::new(doors),
         })
     }
@@ -72,7 +75,8 @@ impl Front {
         for door in self.doors().iter_mut() {
             let Some(listener) = door.bound.take() else { continue };
             let (house, limits) = (Arc::clone(house), Arc::clone(&self.limits));
-            self.tasks.spawn(listener.accept(house, limits, self.tasks.clone(), door.stop.clone()));
+            let (stop, dropped) = (door.stop.clone(), self.dropped.clone());
+            self.tasks.spawn(listener.accept(house, limits, self.tasks.clone(), stop, dropped));
         }
     }
 
@@ -110,6 +114,8 @@ impl Front {
         self.tasks.close();
         if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
             warn!("connections still busy after {DRAIN:?} are dropped");
+            self.dropped.cancel();
+            self.tasks.wait().await;
         }
     }
 

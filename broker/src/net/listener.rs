@@ -53,13 +53,15 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Accepts until `stop`; every connection runs as a task of `tasks` and ends with `stop`.
+    /// Accepts until `stop`; every connection runs as a task of `tasks`, begins to end with `stop` and is dropped with
+    /// `dropped`.
     pub(crate) async fn accept(
         self,
         house: Arc<House>,
         limits: Arc<ConnectionLimits>,
         tasks: TaskTracker,
         stop: CancellationToken,
+        dropped: CancellationToken,
     ) {
         loop {
             let accepted = tokio::select! {
@@ -68,11 +70,11 @@ impl Listener {
             };
             match accepted {
                 Ok(Some((stream, address, admission))) => {
-                    let serving = self.serve(Arc::clone(&house), stream, address, admission);
-                    let stop = stop.clone();
+                    let serving = self.serve(Arc::clone(&house), stream, address, admission, stop.clone());
+                    let dropped = dropped.clone();
                     tasks.spawn(async move {
                         tokio::select! {
-                            () = stop.cancelled() => {}
+                            () = dropped.cancelled() => {}
                             () = serving => {}
                         }
                     });
@@ -110,12 +112,13 @@ impl Listener {
         stream: TcpStream,
         address: SocketAddr,
         admission: Admission,
+        stop: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
         let peer = Arc::new(Peer { listener: Arc::clone(&self.name), address });
         let settings = self.settings.connection;
         async move {
             let (reader, writer) = stream.into_split();
-            connection::run(house, peer, reader, writer, settings, admission).await;
+            connection::run(house, peer, reader, writer, settings, admission, stop).await;
         }
     }
 }

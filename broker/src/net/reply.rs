@@ -26,7 +26,7 @@ pub(crate) enum Reply {
     None,
     Ready(Pieces),
     Later(LaterPieces),
-    /// The broker has to drop the connection (acks=0 that failed, KAFKA's way to make such a producer refresh).
+    /// The connection has to be dropped: acks=0 that failed (Kafka's way to make such a producer refresh), an Envelope.
     Close,
 }
 

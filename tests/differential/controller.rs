@@ -1,0 +1,163 @@
+//! What a controller tells brokers and what brokers ask it: above all, whose word is not taken.
+
+use bytes::Bytes;
+use kafka_protocol::messages::alter_partition_request::{BrokerState, PartitionData, TopicData};
+use kafka_protocol::messages::leader_and_isr_request::{
+    LeaderAndIsrLiveLeader, LeaderAndIsrPartitionState, LeaderAndIsrTopicState,
+};
+use kafka_protocol::messages::stop_replica_request::{StopReplicaPartitionState, StopReplicaTopicState};
+use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
+use kafka_protocol::messages::{
+    AllocateProducerIdsRequest, AlterPartitionRequest, BrokerId, ControlledShutdownRequest, EnvelopeRequest,
+    LeaderAndIsrRequest, StopReplicaRequest, UpdateFeaturesRequest, UpdateMetadataRequest,
+};
+use uuid::Uuid;
+
+use crate::asking::{Conversation, text, topic};
+use crate::support::records::Batch;
+
+/// Of whoever does not know it, which is not checked.
+const UNKNOWN: i64 = -1;
+/// The first controller of a cluster, which both of ours still have.
+const CONTROLLER_EPOCH: i32 = 1;
+
+/// The broker itself, as controller; partition 0 of `name`, held by itself and nobody else.
+fn role(name: &str, id: Uuid, leader: i32, leader_epoch: i32, version: i16) -> LeaderAndIsrRequest {
+    let state = LeaderAndIsrPartitionState::default()
+        .with_controller_epoch(CONTROLLER_EPOCH)
+        .with_leader(BrokerId(leader))
+        .with_leader_epoch(leader_epoch)
+        .with_isr(vec![BrokerId(0)])
+        .with_partition_epoch(leader_epoch)
+        .with_replicas(vec![BrokerId(0)]);
+    let request = LeaderAndIsrRequest::default()
+        .with_controller_epoch(CONTROLLER_EPOCH)
+        .with_broker_epoch(UNKNOWN)
+        .with_live_leaders(vec![LeaderAndIsrLiveLeader::default().with_host_name(text("127.0.0.1"))]);
+    if version < 2 {
+        return request.with_ungrouped_partition_states(vec![state.with_topic_name(topic(name))]);
+    }
+    let grouped = LeaderAndIsrTopicState::default().with_topic_name(topic(name)).with_topic_id(id);
+    request.with_topic_states(vec![grouped.with_partition_states(vec![state])])
+}
+
+fn stop(name: &str, leader_epoch: i32) -> StopReplicaRequest {
+    let state = StopReplicaPartitionState::default().with_leader_epoch(leader_epoch);
+    let stopped =
+        StopReplicaTopicState::default().with_topic_name(topic(name)).with_partition_states(vec![state]);
+    StopReplicaRequest::default()
+        .with_controller_epoch(CONTROLLER_EPOCH)
+        .with_broker_epoch(UNKNOWN)
+        .with_topic_states(vec![stopped])
+}
+
+pub(crate) fn orders(talk: &mut Conversation) {
+    talk.create("ordered", &[]);
+    let id = talk.metadata(&["ordered"]).topics[0].topic_id;
+    let lead = |epoch, version| role("ordered", id, 0, epoch, version);
+    for version in 0..=7 {
+        talk.ask("the role it has", version, &lead(0, version));
+        let former = lead(9, version).with_controller_epoch(0);
+        talk.ask("a role by a former controller", version, &former);
+        if version >= 2 {
+            let former = lead(9, version).with_broker_epoch(0);
+            talk.ask("a role for a former life", version, &former);
+        }
+    }
+    talk.ask("a role for another topic", 7, &role("ordered", Uuid::from_u128(42), 0, 9, 7));
+    let elsewhere = role("elsewhere", Uuid::from_u128(43), 0, 0, 7);
+    let mut of_others = elsewhere.clone();
+    of_others.topic_states[0].partition_states[0].replicas = vec![BrokerId(7)];
+    talk.ask("a role among others", 7, &of_others);
+
+    for version in 0..=4 {
+        let former = stop("ordered", 9).with_controller_epoch(0);
+        let former = if version < 3 { former.with_topic_states(vec![]) } else { former };
+        talk.ask("a stop by a former controller", version, &former);
+    }
+    talk.ask("a stop for a former life", 4, &stop("ordered", 9).with_broker_epoch(0));
+    talk.ask("a later epoch", 7, &lead(3, 7));
+    talk.ask("a stop of an earlier epoch", 4, &stop("ordered", 2));
+    super::produce::produce(talk, "still led", 9, "ordered", &Batch::of(&["one"]));
+    talk.ask("a stop", 4, &stop("ordered", 3));
+    talk.ask("a role from before the stop", 7, &lead(2, 7));
+    talk.ask("the role that was stopped", 7, &lead(3, 7));
+    talk.ask("a role after the stop", 7, &lead(4, 7));
+    super::produce::produce(talk, "led again", 9, "ordered", &Batch::of(&["two"]));
+
+    let news = UpdateMetadataRequest::default().with_controller_epoch(0).with_broker_epoch(UNKNOWN);
+    for version in 0..=8 {
+        talk.ask("news of a former controller", version, &news);
+        if version >= 5 {
+            talk.ask("news for a former life", version, &news.clone().with_broker_epoch(0));
+        }
+    }
+}
+
+pub(crate) fn questions(talk: &mut Conversation) {
+    talk.create("altered", &[]);
+    let id = talk.metadata(&["altered"]).topics[0].topic_id;
+    let change = |partition: i32, id: Uuid| {
+        let member = BrokerState::default().with_broker_id(BrokerId(0));
+        let partition = PartitionData::default().with_partition_index(partition);
+        let partition = partition.with_new_isr(vec![BrokerId(0)]).with_new_isr_with_epochs(vec![member]);
+        let altered = TopicData::default().with_topic_name(topic("altered")).with_topic_id(id);
+        AlterPartitionRequest::default().with_topics(vec![altered.with_partitions(vec![partition])])
+    };
+    for version in 0..=3 {
+        let mut wanted = change(0, id);
+        for partition in &mut wanted.topics[0].partitions {
+            match version {
+                3 => partition.new_isr.clear(),
+                _ => partition.new_isr_with_epochs.clear(),
+            }
+        }
+        match version {
+            0 | 1 => wanted.topics[0].topic_id = Uuid::nil(),
+            _ => wanted.topics[0].topic_name = topic(""),
+        }
+        talk.ask("a change in a former life", version, &wanted.clone().with_broker_epoch(1));
+        talk.ask("a change by nobody", version, &wanted.with_broker_id(BrokerId(7)));
+    }
+    for version in 0..=3 {
+        let leave = |broker, epoch| {
+            let leave = ControlledShutdownRequest::default().with_broker_id(BrokerId(broker));
+            if version < 2 { leave } else { leave.with_broker_epoch(epoch) }
+        };
+        talk.ask("the leave of a stranger", version, &leave(7, UNKNOWN));
+        if version >= 2 {
+            talk.ask("the leave of a former life", version, &leave(0, 0));
+        }
+    }
+    let ids = |broker, epoch| {
+        AllocateProducerIdsRequest::default().with_broker_id(BrokerId(broker)).with_broker_epoch(epoch)
+    };
+    talk.ask("ids for a stranger", 0, &ids(7, UNKNOWN));
+    talk.ask("ids for a former life", 0, &ids(0, 1));
+    let envelope = EnvelopeRequest::default()
+        .with_request_data(Bytes::from_static(b"request"))
+        .with_client_host_address(Bytes::from_static(&[127, 0, 0, 1]));
+    talk.ask("an envelope", 0, &envelope);
+}
+
+/// Brokers on ZooKeeper have no features to be finalised.
+pub(crate) fn features(talk: &mut Conversation) {
+    let update = |name: &str, level| {
+        FeatureUpdateKey::default().with_feature(text(name)).with_max_version_level(level)
+    };
+    let mut ask = |question: &str, version, update| {
+        let request =
+            UpdateFeaturesRequest::default().with_timeout_ms(30_000).with_feature_updates(vec![update]);
+        talk.ask(question, version, &request);
+    };
+    for level in [-1, 0, 1] {
+        for name in ["", "metadata.version"] {
+            ask(&format!("{name:?} at {level}"), 0, update(name, level));
+            let downgrade = update(name, level).with_allow_downgrade(true);
+            ask(&format!("{name:?} down to {level}"), 0, downgrade);
+            for kind in 0..=4 {
+                ask(&format!("{name:?} to {level}, {kind}"), 1, update(name, level).with_upgrade_type(kind));
+            }
+        }
+    }
+}
