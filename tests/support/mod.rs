@@ -7,6 +7,7 @@
 // Each test file uses its own part of this room.
 #![allow(dead_code)]
 
+pub(crate) mod assignments;
 pub(crate) mod cluster;
 pub(crate) mod ensemble;
 pub(crate) mod history;
