@@ -1,13 +1,14 @@
 //! One fetcher: a connection to a leader, a fetch session, and the replicas that are copied over it.
 //!
 //! It goes round: takes notice of roles, asks for the ends of logs where offsets do not fit, fetches, and carries out what
-//! the rules order. Records go from the frame they came in into the log without being decoded.
+//! the rules order. Records go from the frame they came in into the log without being decoded. A round costs what has
+//! happened since the last one: replicas that nothing was heard of are not looked at.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use coordinator::fetching::{AskingSession, Member, Told};
+use coordinator::fetching::{AskingSession, Told};
 use coordinator::replication::{Follower, History, LeaderAnswer, LeaderError, Order, Question, Step};
 use coordinator::time::Monotonic;
 use kafka_protocol::error::ResponseError;
@@ -25,6 +26,10 @@ use crate::clock;
 use crate::partition::Partition;
 use crate::partition::replicating::{FromLeader, ReplicationError};
 use crate::peers::{Address, Peer, PeerError, versions};
+
+/// How often every replica is looked at, whether something was heard of it or not: retention moves the starts of logs,
+/// and the leader is to know.
+const SWEEP_MS: i64 = 5_000;
 
 /// Why the leader was not asked, or did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +96,12 @@ pub(super) struct Fetcher {
     peer: Option<Peer>,
     session: AskingSession,
     replicas: BTreeMap<TopicPartition, Replica>,
+    /// Those whose next step may be another than what the leader was asked. All others want what they wanted.
+    stirred: BTreeSet<TopicPartition>,
+    next_sweep: Monotonic,
     names: HashMap<TopicId, Arc<str>>,
+    /// Every topic has an id.
+    by_id: bool,
     /// The last call failed, and that was told.
     in_trouble: bool,
 }
@@ -106,7 +116,10 @@ impl Fetcher {
             peer: None,
             session: AskingSession::default(),
             replicas: BTreeMap::new(),
+            stirred: BTreeSet::new(),
+            next_sweep: clock::now().mono.after_ms(SWEEP_MS),
             names: HashMap::new(),
+            by_id: true,
             in_trouble: false,
             shared,
         }
@@ -116,6 +129,7 @@ impl Fetcher {
     pub(super) async fn run(mut self) {
         loop {
             self.take_changes();
+            self.sweep(clock::now().mono);
             let questions = self.carry_orders(clock::now().mono);
             self.ask_where_logs_end(questions).await;
             match self.request() {
@@ -125,8 +139,30 @@ impl Fetcher {
         }
     }
 
+    /// Looks at everybody now and then, and as long as throttled replicas must be held back.
+    fn sweep(&mut self, now: Monotonic) {
+        if now >= self.next_sweep || self.shared.partitions.around().from_leaders.is_exceeded() {
+            self.next_sweep = now.after_ms(SWEEP_MS);
+            self.stir_all();
+        }
+    }
+
+    fn stir_all(&mut self) {
+        self.stirred.extend(self.replicas.keys().cloned());
+    }
+
+    /// The leader was not reached, or did not take the request.
+    fn delay_all(&mut self) {
+        let now = clock::now().mono;
+        self.replicas.values_mut().for_each(|replica| replica.follower.delay(now));
+        self.stir_all();
+    }
+
     fn take_changes(&mut self) {
         let changes = self.inbox.take();
+        if changes.is_empty() {
+            return;
+        }
         let new = changes.values().filter(|change| matches!(change, Change::Follow(_))).count();
         if new > 0 {
             info!(leader = %self.leader, partitions = new, "copying from the leader");
@@ -141,10 +177,12 @@ impl Fetcher {
             let replicas = self.replicas.iter().filter(|(_, replica)| !replica.topic_id.is_zero());
             self.names = replicas.map(|(id, replica)| (replica.topic_id, Arc::clone(&id.topic))).collect();
         }
+        self.by_id = self.replicas.values().all(|replica| !replica.topic_id.is_zero());
     }
 
     fn follow(&mut self, id: TopicPartition, epoch: LeaderEpoch) {
         let Some(partition) = self.shared.partitions.get(&id) else { return self.let_go(&id) };
+        self.stirred.insert(id.clone());
         let topic_id = partition.topic_id();
         if !topic_id.is_zero() {
             self.names.insert(topic_id, Arc::clone(&id.topic));
@@ -172,6 +210,7 @@ impl Fetcher {
     }
 
     fn let_go(&mut self, id: &TopicPartition) {
+        self.stirred.remove(id);
         if let Some(replica) = self.replicas.remove(id) {
             self.session.drop_member(id, replica.told);
         }
@@ -181,7 +220,8 @@ impl Fetcher {
     fn carry_orders(&mut self, now: Monotonic) -> Vec<(TopicPartition, Question)> {
         let mut orders = Vec::new();
         let mut questions = Vec::new();
-        for (id, replica) in &self.replicas {
+        for id in &self.stirred {
+            let Some(replica) = self.replicas.get(id) else { continue };
             match replica.next(now) {
                 Step::Carry(order) => orders.push((id.clone(), order)),
                 Step::Ask(Question::Records { .. }) | Step::Wait(_) | Step::Rest => {}
@@ -240,27 +280,32 @@ impl Fetcher {
     /// `None`: there is nothing to fetch for now.
     fn request(&mut self) -> Option<(FetchRequest, i16)> {
         let now = clock::now().mono;
-        let by_id = self.replicas.values().all(|replica| !replica.topic_id.is_zero());
-        let (me, shared) = (self.me(), &self.shared);
-        let members = self.replicas.iter_mut().map(|(partition, replica)| {
-            let wanted = match replica.next(now) {
-                Step::Ask(question) if !replica.is_held_back(shared) => {
-                    messages::wanted(&question, &shared.settings)
+        if self.session.begin(self.by_id) {
+            self.stir_all();
+        }
+        let shared = Arc::clone(&self.shared);
+        let mut draft = self.session.draft();
+        self.stirred.retain(|id| {
+            let Some(replica) = self.replicas.get_mut(id) else { return false };
+            let step = replica.next(now);
+            let wanted = match &step {
+                Step::Ask(question) if !replica.is_held_back(&shared) => {
+                    messages::wanted(question, &shared.settings)
                 }
                 _ => None,
             };
-            Member { partition, topic_id: replica.topic_id, wanted, told: &mut replica.told }
+            draft.want(id, replica.topic_id, wanted, &mut replica.told);
+            // What the leader was asked for stays as it is until the answer names it.
+            wanted.is_none() && step != Step::Rest
         });
-        let ask = self.session.next(by_id, members)?;
-        Some(messages::fetch(ask, by_id, me, &self.shared.settings))
+        let ask = draft.done()?;
+        Some(messages::fetch(ask, self.by_id, self.me(), &self.shared.settings))
     }
 
     async fn fetch(&mut self, request: &FetchRequest, version: i16) {
         let Some(response) = self.call(request, version).await else {
             self.session.failed();
-            let now = clock::now().mono;
-            self.replicas.values_mut().for_each(|replica| replica.follower.delay(now));
-            return;
+            return self.delay_all();
         };
         match ResponseError::try_from_code(response.error_code) {
             None if response.error_code == 0 => self.session.answered(response.session_id),
@@ -268,9 +313,8 @@ impl Fetcher {
             refusal => {
                 debug!(leader = %self.leader, ?refusal, "the leader did not take the fetch");
                 self.session.failed();
-                let now = clock::now().mono;
                 if refusal != Some(ResponseError::InvalidFetchSessionEpoch) {
-                    self.replicas.values_mut().for_each(|replica| replica.follower.delay(now));
+                    self.delay_all();
                 }
                 return;
             }
@@ -297,6 +341,7 @@ impl Fetcher {
 
     fn take_partition(&mut self, id: &TopicPartition, data: PartitionData) {
         let Some(replica) = self.replicas.get_mut(id) else { return };
+        self.stirred.insert(id.clone());
         let Some(question) = replica.told.wanted().map(messages::records_question) else { return };
         let now = clock::now().mono;
         let partition = Arc::clone(&replica.partition);
@@ -376,7 +421,8 @@ impl Fetcher {
     async fn rest(&mut self) {
         let now = clock::now().mono;
         let backoff = u64::try_from(self.shared.settings.backoff.as_millis()).unwrap_or(u64::MAX);
-        let pauses = self.replicas.values().filter_map(|replica| match replica.next(now) {
+        let stirred = self.stirred.iter().filter_map(|id| self.replicas.get(id));
+        let pauses = stirred.filter_map(|replica| match replica.next(now) {
             Step::Wait(until) => Some(now.ms_until(until)),
             Step::Rest => None,
             Step::Ask(_) | Step::Carry(_) => Some(backoff.min(1000)),

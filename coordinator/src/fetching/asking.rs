@@ -39,75 +39,49 @@ pub struct Ask {
     pub forgotten: Vec<Named<()>>,
 }
 
-/// One partition of a fetcher, when a request is made.
-pub struct Member<'a> {
-    pub partition: &'a TopicPartition,
-    pub topic_id: TopicId,
-    /// `None`: nothing for now.
-    pub wanted: Option<Wanted>,
-    pub told: &'a mut Told,
-}
-
 /// The fetcher's side of one session.
 #[derive(Debug)]
 pub struct AskingSession {
     id: i32,
     epoch: i32,
     by_id: bool,
+    /// How many partitions the leader's session has that the fetcher has too.
+    members: usize,
     /// Partitions that the leader's session has and the fetcher has not any more.
     dropped: Vec<Named<()>>,
 }
 
 impl Default for AskingSession {
     fn default() -> Self {
-        AskingSession { id: NO_SESSION, epoch: INITIAL_EPOCH, by_id: false, dropped: Vec::new() }
+        AskingSession { id: NO_SESSION, epoch: INITIAL_EPOCH, by_id: false, members: 0, dropped: Vec::new() }
     }
 }
 
 impl AskingSession {
-    /// The next request; `None` where there is nothing to ask for. `by_id`: whether topics are named by id.
-    pub fn next<'a>(&mut self, by_id: bool, members: impl IntoIterator<Item = Member<'a>>) -> Option<Ask> {
+    /// Whether the next request says everything, so that it has to be made of all partitions. `by_id`: whether topics
+    /// are named by id.
+    pub fn begin(&mut self, by_id: bool) -> bool {
         if by_id != self.by_id {
             self.by_id = by_id;
             self.start_over();
         }
+        self.epoch == INITIAL_EPOCH
+    }
+
+    /// The next request, after [`begin`](Self::begin).
+    pub fn draft(&mut self) -> Draft<'_> {
         let full = self.epoch == INITIAL_EPOCH;
-        let mut wanted = Vec::new();
-        let mut forgotten = std::mem::take(&mut self.dropped);
-        let mut any = false;
-        for member in members {
-            let Member { partition, topic_id, wanted: now, told } = member;
-            any |= now.is_some();
-            let next = now.map(|now| (topic_id, now));
-            let before = std::mem::replace(&mut told.0, next);
-            let named = |topic_id| Named { partition: partition.clone(), topic_id, what: () };
-            match (before, next) {
-                (Some(_), _) if full => {}
-                // Another topic of the same name.
-                (Some((before, _)), Some((topic_id, _))) if before != topic_id => {
-                    forgotten.push(named(before));
-                }
-                (Some((before, _)), None) => forgotten.push(named(before)),
-                _ => {}
-            }
-            if let Some((topic_id, now)) = next
-                && (full || before != next)
-            {
-                wanted.push(Named { partition: partition.clone(), topic_id, what: now });
-            }
-        }
         if full {
-            forgotten.clear();
+            self.members = 0;
         }
-        if !any && forgotten.is_empty() {
-            return None;
-        }
-        Some(Ask { session_id: self.id, epoch: self.epoch, wanted, forgotten })
+        let forgotten = std::mem::take(&mut self.dropped);
+        Draft { session: self, full, wanted: Vec::new(), forgotten }
     }
 
     /// The fetcher has let go of a partition.
     pub fn drop_member(&mut self, partition: &TopicPartition, told: Told) {
         if let Some((topic_id, _)) = told.0 {
+            self.members = self.members.saturating_sub(1);
             self.dropped.push(Named { partition: partition.clone(), topic_id, what: () });
         }
     }
@@ -140,6 +114,59 @@ impl AskingSession {
     }
 }
 
+/// A request that is being made. Partitions it is not told of want what they wanted.
+#[derive(Debug)]
+#[must_use = "the session counts on the request being sent"]
+pub struct Draft<'a> {
+    session: &'a mut AskingSession,
+    full: bool,
+    wanted: Vec<Named<Wanted>>,
+    forgotten: Vec<Named<()>>,
+}
+
+impl Draft<'_> {
+    /// `wanted` of one partition; `None`: nothing for now.
+    pub fn want(
+        &mut self,
+        partition: &TopicPartition,
+        topic_id: TopicId,
+        wanted: Option<Wanted>,
+        told: &mut Told,
+    ) {
+        let next = wanted.map(|wanted| (topic_id, wanted));
+        let before = std::mem::replace(&mut told.0, next).filter(|_| !self.full);
+        self.session.members += usize::from(next.is_some());
+        self.session.members -= usize::from(before.is_some());
+        let named = |topic_id| Named { partition: partition.clone(), topic_id, what: () };
+        match (before, next) {
+            // Another topic of the same name.
+            (Some((before, _)), Some((topic_id, _))) if before != topic_id => {
+                self.forgotten.push(named(before));
+            }
+            (Some((before, _)), None) => self.forgotten.push(named(before)),
+            _ => {}
+        }
+        if let Some((topic_id, now)) = next
+            && before != next
+        {
+            self.wanted.push(Named { partition: partition.clone(), topic_id, what: now });
+        }
+    }
+
+    /// `None` where there is nothing to ask for.
+    #[must_use]
+    pub fn done(mut self) -> Option<Ask> {
+        if self.full {
+            self.forgotten.clear();
+        }
+        if self.session.members == 0 && self.forgotten.is_empty() {
+            return None;
+        }
+        let AskingSession { id, epoch, .. } = *self.session;
+        Some(Ask { session_id: id, epoch, wanted: self.wanted, forgotten: self.forgotten })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use storage::types::Offset;
@@ -150,13 +177,12 @@ mod tests {
     fn ask(session: &mut AskingSession, told: &mut [Told], wanted: &[Option<i64>]) -> Option<Ask> {
         let ids: Vec<TopicPartition> =
             (0..).zip(wanted).map(|(index, _)| TopicPartition::new("t", index)).collect();
-        let members = ids.iter().zip(told.iter_mut()).zip(wanted).map(|((partition, told), wanted)| Member {
-            partition,
-            topic_id: TopicId([1; 16]),
-            wanted: wanted.map(|offset| Wanted::at(Offset(offset))),
-            told,
-        });
-        session.next(true, members)
+        session.begin(true);
+        let mut draft = session.draft();
+        for ((partition, told), wanted) in ids.iter().zip(told.iter_mut()).zip(wanted) {
+            draft.want(partition, TopicId([1; 16]), wanted.map(|offset| Wanted::at(Offset(offset))), told);
+        }
+        draft.done()
     }
 
     fn partitions<T>(named: &[Named<T>]) -> Vec<i32> {
@@ -235,13 +261,10 @@ mod tests {
         let (mut session, mut told) = (AskingSession::default(), Told::default());
         let partition = TopicPartition::new("t", 0);
         let mut next = |id: u8| {
-            let member = Member {
-                partition: &partition,
-                topic_id: TopicId([id; 16]),
-                wanted: Some(Wanted::at(Offset(0))),
-                told: &mut told,
-            };
-            let ask = session.next(true, [member]).expect("something");
+            session.begin(true);
+            let mut draft = session.draft();
+            draft.want(&partition, TopicId([id; 16]), Some(Wanted::at(Offset(0))), &mut told);
+            let ask = draft.done().expect("something");
             session.answered(77);
             ask
         };
@@ -252,18 +275,36 @@ mod tests {
     }
 
     #[test]
+    fn partitions_that_are_left_out_stay_as_they_were() {
+        let (mut session, mut told) = (AskingSession::default(), [Told::default(); 3]);
+        assert!(session.begin(true));
+        ask(&mut session, &mut told, &[Some(5), Some(6), Some(7)]);
+        session.answered(77);
+        assert!(!session.begin(true));
+        let poll = session.draft().done().expect("a long poll for all of them");
+        assert_eq!((poll.wanted.len(), poll.forgotten.len()), (0, 0));
+        session.answered(77);
+        let first = ask(&mut session, &mut told[..1], &[None]).expect("something");
+        assert_eq!((first.wanted.len(), partitions(&first.forgotten)), (0, vec![0]));
+        session.answered(77);
+        for (index, told) in (1..).zip(&told[1..]) {
+            session.drop_member(&TopicPartition::new("t", index), *told);
+        }
+        assert_eq!(partitions(&session.draft().done().expect("a farewell").forgotten), [1, 2]);
+        session.answered(77);
+        assert_eq!(session.draft().done(), None);
+    }
+
+    #[test]
     fn naming_topics_the_other_way_takes_another_session() {
         let (mut session, mut told) = (AskingSession::default(), [Told::default(); 1]);
         ask(&mut session, &mut told, &[Some(5)]);
         session.answered(77);
         let partition = TopicPartition::new("t", 0);
-        let member = Member {
-            partition: &partition,
-            topic_id: TopicId::ZERO,
-            wanted: Some(Wanted::at(Offset(5))),
-            told: &mut told[0],
-        };
-        let by_name = session.next(false, [member]).expect("something");
+        assert!(session.begin(false), "everything is said again");
+        let mut draft = session.draft();
+        draft.want(&partition, TopicId::ZERO, Some(Wanted::at(Offset(5))), &mut told[0]);
+        let by_name = draft.done().expect("something");
         assert_eq!((by_name.session_id, by_name.epoch, by_name.wanted.len()), (77, 0, 1));
     }
 }

@@ -9,7 +9,7 @@ mod partitions;
 mod session;
 mod slots;
 
-pub use asking::{Ask, AskingSession, Member, Named, Told};
+pub use asking::{Ask, AskingSession, Draft, Named, Told};
 pub use partitions::{Slot, TopicRef};
 pub use session::{
     Accepted, Answered, Entry, FINAL_EPOCH, INITIAL_EPOCH, Session, SessionError, Wanted, next_epoch,
