@@ -19,6 +19,10 @@ use super::znodes::{self, encode_state, encode_topic, paths};
 /// Pause before a call that ZooKeeper did not answer is made again.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
+/// States of partitions that are written in one transaction. A thousand of them would still fit into what ZooKeeper takes
+/// at once (`jute.maxbuffer`, 1 MiB).
+const BUNDLE: usize = 64;
+
 /// Why a controller's term ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Lost {
@@ -59,16 +63,35 @@ impl Ledger {
         self.session == number
     }
 
-    /// The outcomes in the order of the operations. Neighbours of one kind are written at the same time.
+    /// The outcomes in the order of the operations. Neighbours of one kind are written at the same time, those of
+    /// partitions many in one transaction.
     pub(super) async fn execute(&self, operations: &[Operation]) -> Result<Vec<Outcome>, Lost> {
         let mut outcomes = Vec::with_capacity(operations.len());
         for alike in
             operations.chunk_by(|one, next| std::mem::discriminant(one) == std::mem::discriminant(next))
         {
-            outcomes.extend(
-                self.together(alike, |ledger, operation| async move { ledger.perform(&operation).await })
-                    .await?,
-            );
+            let bundle =
+                if alike.first().is_some_and(|one| of_partition(one).is_some()) { BUNDLE } else { 1 };
+            let bundles: Vec<Vec<Operation>> = alike.chunks(bundle).map(<[_]>::to_vec).collect();
+            let written = self
+                .together(&bundles, |ledger, bundle| async move { ledger.perform_all(&bundle).await })
+                .await?;
+            outcomes.extend(written.into_iter().flatten());
+        }
+        Ok(outcomes)
+    }
+
+    /// In one transaction where they are several; one by one where that is refused, so that each has an outcome of its own.
+    async fn perform_all(&self, operations: &[Operation]) -> Result<Vec<Outcome>, Lost> {
+        let writes: Option<Vec<Write>> = operations.iter().map(of_partition).collect();
+        if let Some(writes) = writes.filter(|writes| writes.len() > 1)
+            && let Ok(versions) = self.write_all(writes).await?
+        {
+            return Ok(versions.into_iter().map(Outcome::Written).collect());
+        }
+        let mut outcomes = Vec::with_capacity(operations.len());
+        for operation in operations {
+            outcomes.push(self.perform(operation).await?);
         }
         Ok(outcomes)
     }
@@ -103,8 +126,12 @@ impl Ledger {
 
     async fn perform(&self, operation: &Operation) -> Result<Outcome, Lost> {
         match operation {
-            Operation::CreateTopicDirectory(topic) => self.create_empty(paths::topic_partitions(topic)).await,
-            Operation::CreatePartitionDirectory(name) => self.create_empty(paths::partition(name)).await,
+            Operation::CreateTopicDirectory(topic) => {
+                self.create(paths::topic_partitions(topic), Vec::new()).await
+            }
+            Operation::CreatePartitionDirectory(name) => {
+                self.create(paths::partition(name), Vec::new()).await
+            }
             Operation::CreateState(name, leadership) => self.create_state(name, leadership).await,
             Operation::SetState(name, leadership) => self.set_state(name, leadership).await,
             Operation::SetTopic(record) => {
@@ -124,12 +151,8 @@ impl Ledger {
         }
     }
 
-    async fn create_empty(&self, path: String) -> Result<Outcome, Lost> {
-        self.create(path, Vec::new()).await
-    }
-
     async fn create(&self, path: String, data: Vec<u8>) -> Result<Outcome, Lost> {
-        self.write(Write::Create { path, data, lifetime: Lifetime::Persistent }).await
+        self.write(creation(path, data)).await
     }
 
     async fn set(&self, path: String, data: Vec<u8>, version: Option<i32>) -> Result<Outcome, Lost> {
@@ -243,22 +266,25 @@ impl Ledger {
     /// One write, fenced. A node that is gone, or not there to be deleted, is no failure of the fence.
     async fn write(&self, write: Write) -> Result<Outcome, Lost> {
         let is_delete = matches!(write, Write::Delete { .. });
-        let check = Write::Check { path: paths::CONTROLLER_EPOCH.to_owned(), version: self.fence };
-        let writes = [check, write];
+        Ok(match self.write_all(vec![write]).await? {
+            Ok(versions) => Outcome::Written(versions.first().copied().unwrap_or(0)),
+            Err(zk::Error::NodeExists) => Outcome::Exists,
+            Err(zk::Error::NoNode) if is_delete => Outcome::Written(0),
+            Err(zk::Error::BadVersion | zk::Error::NoNode) => Outcome::Conflict(None),
+            Err(other) => Outcome::Failed(other.to_string()),
+        })
+    }
+
+    /// All of the writes or none, fenced: the versions they have now, or why the first of them was refused.
+    async fn write_all(&self, mut writes: Vec<Write>) -> Result<Result<Vec<i32>, zk::Error>, Lost> {
+        writes.insert(0, Write::Check { path: paths::CONTROLLER_EPOCH.to_owned(), version: self.fence });
         loop {
             match self.zookeeper.multi(&writes).await {
-                Ok(written) => return Ok(Outcome::Written(written.get(1).map_or(0, version))),
+                Ok(written) => return Ok(Ok(written.iter().skip(1).map(version).collect())),
                 Err(MultiError::Refused { index: 0, source: zk::Error::BadVersion | zk::Error::NoNode }) => {
                     return Err(Lost::Moved);
                 }
-                Err(MultiError::Refused { source, .. }) => {
-                    return Ok(match source {
-                        zk::Error::NodeExists => Outcome::Exists,
-                        zk::Error::NoNode if is_delete => Outcome::Written(0),
-                        zk::Error::BadVersion | zk::Error::NoNode => Outcome::Conflict(None),
-                        other => Outcome::Failed(other.to_string()),
-                    });
-                }
+                Err(MultiError::Refused { source, .. }) => return Ok(Err(source)),
                 Err(MultiError::Failed(error)) => self.wait_out(&error).await?,
             }
         }
@@ -303,6 +329,26 @@ impl Ledger {
             other => Err(Lost::Broken(format!("ZooKeeper: {other}"))),
         }
     }
+}
+
+/// What is written for one partition of many.
+fn of_partition(operation: &Operation) -> Option<Write> {
+    match operation {
+        Operation::CreatePartitionDirectory(name) => Some(creation(paths::partition(name), Vec::new())),
+        Operation::CreateState(name, leadership) => {
+            Some(creation(paths::partition_state(name), encode_state(leadership)))
+        }
+        Operation::SetState(name, leadership) => Some(Write::Set {
+            path: paths::partition_state(name),
+            data: encode_state(leadership),
+            version: Some(leadership.version),
+        }),
+        _ => None,
+    }
+}
+
+fn creation(path: String, data: Vec<u8>) -> Write {
+    Write::Create { path, data, lifetime: Lifetime::Persistent }
 }
 
 fn version(written: &Written) -> i32 {
