@@ -24,19 +24,30 @@ pub struct EpochEntry {
 pub struct LeaderEpochs {
     directory: PathBuf,
     entries: Vec<EpochEntry>,
-    /// The file lacks something for want of space.
-    unwritten: bool,
+    /// What the file has, as far as it was ours to know. Another only for want of space, or at its end, where opening the
+    /// log dropped what no record bears out: that costs no write until something is assigned.
+    in_file: Vec<EpochEntry>,
+    /// Whether the two differ.
+    behind: bool,
 }
 
 impl LeaderEpochs {
     /// Reads the file of the partition in `directory`; creates an empty one where there is none.
     pub(crate) fn open(disk: &dyn Disk, directory: &Path) -> Result<LeaderEpochs, StorageError> {
         let path = directory.join(FILE_NAME);
-        let mut epochs =
-            LeaderEpochs { directory: directory.to_path_buf(), entries: Vec::new(), unwritten: false };
+        let mut epochs = LeaderEpochs {
+            directory: directory.to_path_buf(),
+            entries: Vec::new(),
+            in_file: Vec::new(),
+            behind: false,
+        };
         match read_entries(disk, &path) {
             Ok(entries) if entries.is_empty() => create_empty(disk, &path)?,
-            Ok(entries) => entries.into_iter().for_each(|entry| epochs.add(entry)),
+            Ok(entries) => {
+                entries.iter().for_each(|entry| epochs.add(*entry));
+                epochs.in_file = entries;
+                epochs.compare();
+            }
             Err(StorageError::Corrupt { position, reason, .. }) => {
                 // What is in the batches is the truth; recovery reads it back as far as it scans.
                 tracing::warn!(path = %path.display(), position, reason, "ignoring a damaged leader epoch file");
@@ -61,11 +72,21 @@ impl LeaderEpochs {
     ) -> Result<(), StorageError> {
         let entry = EpochEntry { epoch, start };
         if epoch.0 < 0 || start.0 < 0 || !self.is_news(entry) {
-            return if self.unwritten { self.write(disk) } else { Ok(()) };
+            return if self.behind { self.write(disk) } else { Ok(()) };
         }
         let before = self.entries.clone();
         self.add(entry);
-        self.write(disk).inspect_err(|_| self.entries = before)
+        if !self.behind {
+            return Ok(());
+        }
+        self.write(disk).inspect_err(|_| {
+            self.entries = before;
+            self.compare();
+        })
+    }
+
+    fn compare(&mut self) {
+        self.behind = self.entries != self.in_file;
     }
 
     /// The same on a full disk too: who becomes leader there serves what there is.
@@ -75,7 +96,7 @@ impl LeaderEpochs {
         epoch: LeaderEpoch,
         start: Offset,
     ) -> Result<(), StorageError> {
-        if self.note(epoch, start) { self.write_or_keep(disk) } else { Ok(()) }
+        if self.note(epoch, start) && self.behind { self.write_or_keep(disk) } else { Ok(()) }
     }
 
     /// Like [`LeaderEpochs::assign`] in memory only. True where that changed anything.
@@ -100,6 +121,7 @@ impl LeaderEpochs {
             self.entries.pop();
         }
         self.entries.push(entry);
+        self.compare();
     }
 
     /// Forgets epochs that start at or above `end`. True where that changed anything.
@@ -107,6 +129,7 @@ impl LeaderEpochs {
         let kept = self.entries.iter().take_while(|entry| entry.start < end).count();
         let changed = kept < self.entries.len();
         self.entries.truncate(kept);
+        self.compare();
         changed
     }
 
@@ -119,20 +142,23 @@ impl LeaderEpochs {
         };
         let changed = covered > 1 || last.start != start;
         self.entries.splice(..covered, [EpochEntry { epoch: last.epoch, start }]);
+        self.compare();
         changed
     }
 
-    /// Forgets everything. True where there was something.
+    /// Forgets everything. True where there was something, be it in the file alone.
     pub(crate) fn clear(&mut self) -> bool {
-        let had = !self.entries.is_empty();
+        let had = !self.entries.is_empty() || !self.in_file.is_empty();
         self.entries.clear();
+        self.compare();
         had
     }
 
     pub(crate) fn write(&mut self, disk: &dyn Disk) -> Result<(), StorageError> {
         let lines = self.entries.iter().map(|entry| format!("{} {}", entry.epoch, entry.start));
         write_lines(disk, &self.directory.join(FILE_NAME), lines)?;
-        self.unwritten = false;
+        self.in_file.clone_from(&self.entries);
+        self.behind = false;
         Ok(())
     }
 
@@ -141,7 +167,6 @@ impl LeaderEpochs {
         match self.write(disk) {
             Err(error) if error.is_out_of_space() => {
                 tracing::warn!(%error, "leader epochs stay in memory for now");
-                self.unwritten = true;
                 Ok(())
             }
             other => other,
@@ -264,6 +289,25 @@ mod tests {
         assert!(epochs.truncate_from_start(Offset(12)));
         assert!(!epochs.truncate_from_start(Offset(12)));
         assert_eq!(pairs(&epochs), [(1, 12)]);
+    }
+
+    #[test]
+    fn an_epoch_without_records_costs_no_write_when_it_is_dropped_and_comes_again() {
+        let (directory, _) = epochs(&[(0, 0)]);
+        let path = directory.path().join(FILE_NAME);
+        let modified = || std::fs::metadata(&path).and_then(|file| file.modified()).expect("there");
+        let before = modified();
+        let mut reopened = LeaderEpochs::open(&OsDisk, directory.path()).expect("opened");
+        assert!(reopened.truncate_from_end(Offset(0)));
+        assert!(reopened.entries().is_empty());
+
+        reopened.assign_or_keep(&OsDisk, LeaderEpoch(0), Offset(0)).expect("assigned");
+        assert_eq!((pairs(&reopened), modified()), (vec![(0, 0)], before));
+
+        assert!(reopened.truncate_from_end(Offset(0)));
+        reopened.assign(&OsDisk, LeaderEpoch(1), Offset(0)).expect("assigned");
+        let reopened = LeaderEpochs::open(&OsDisk, directory.path()).expect("opened");
+        assert_eq!(pairs(&reopened), [(1, 0)]);
     }
 
     #[test]

@@ -115,8 +115,9 @@ impl Loading<'_> {
     ) -> Result<Loaded, StorageError> {
         let first = segments.first().map_or(end, |segment| segment.base);
         let start = self.log_start.max(first);
-        let cut = epochs.truncate_from_end(end);
-        if epochs.truncate_from_start(start) || cut {
+        // Nothing is written for these: the next open would drop them too.
+        epochs.truncate_from_end(end);
+        if epochs.truncate_from_start(start) {
             epochs.write_or_keep(self.home.disk.as_ref())?;
         }
         let mut producers = Producers::new(self.producers, snapshots);
