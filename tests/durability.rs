@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,20 +18,32 @@ use support::wire::Connection;
 
 const TOPIC: &str = "kept";
 
-/// The number behind `name=` in the last line of the log that has it.
-fn told(broker: &Broker, name: &str) -> u64 {
+/// What recovery has read and checked, as the log says when it is through. Unit: bytes.
+fn checked_bytes(broker: &Broker) -> u64 {
+    support::until("all logs to be opened", || broker.whole_log().contains("logs opened in"));
     let log = broker.whole_log();
-    let found = log.rsplit(&format!("{name}=")).next().unwrap_or_default();
+    let found = log.rsplit("checked_bytes=").next().unwrap_or_default();
     let digits: String = found.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().unwrap_or_else(|_| panic!("no {name}= in\n{log}"))
+    digits.parse().unwrap_or_else(|_| panic!("no checked_bytes= in\n{log}"))
+}
+
+/// What the broker has read so far: files, and requests. Unit: bytes.
+fn read_bytes(broker: &Broker) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{}/io", broker.pid())).expect("the broker runs");
+    let line = io.lines().find_map(|line| line.strip_prefix("rchar: ")).expect("rchar");
+    line.parse().expect("a number")
 }
 
 fn fill(broker: &Broker, batches: usize) {
-    let mut connection = broker.connect();
+    fill_one(&mut broker.connect(), 0, batches);
+}
+
+/// Batches of 16 KB.
+fn fill_one(connection: &mut Connection, partition: i32, batches: usize) {
     let value = "x".repeat(4000);
     for _ in 0..batches {
         let batch = Batch::of(&[value.as_str(); 4]).encode();
-        assert_eq!(talk::produce(&mut connection, TOPIC, 0, &batch, 1).0, 0);
+        assert_eq!(talk::produce(connection, TOPIC, partition, &batch, 1).0, 0);
     }
 }
 
@@ -46,7 +59,7 @@ fn after_a_kill_the_ends_of_logs_are_checked_and_after_a_power_cut_all_that_was_
     broker.restart();
 
     assert!(broker.whole_log().contains("the last broker here was killed"), "{}", broker.log());
-    let checked = told(&broker, "checked_bytes");
+    let checked = checked_bytes(&broker);
     assert!(checked > 0 && checked < written / 3, "{checked} of {written} bytes");
     assert_eq!(talk::end_offset(&mut broker.connect(), TOPIC, 0), end);
     fill(&broker, 3);
@@ -58,14 +71,117 @@ fn after_a_kill_the_ends_of_logs_are_checked_and_after_a_power_cut_all_that_was_
     broker.restart();
 
     assert!(broker.whole_log().contains("not a kill within this boot"), "{}", broker.log());
-    let checked = told(&broker, "checked_bytes");
+    let checked = checked_bytes(&broker);
     assert!(checked > written, "{checked} of {written} bytes");
     assert_eq!(talk::end_offset(&mut broker.connect(), TOPIC, 0), end + 12);
 
     broker.stop();
     assert_eq!(fs::read(&mark).expect("read"), b"", "as Apache leaves it");
     broker.restart();
-    assert_eq!(told(&broker, "checked_bytes"), 0);
+    assert_eq!(checked_bytes(&broker), 0);
+}
+
+#[test]
+fn a_start_after_a_kill_reads_as_much_as_there_are_partitions_whatever_lies_in_them() {
+    const PARTITIONS: i32 = 16;
+    /// What is looked at of each: no more than its last segment. Unit: bytes.
+    const SEGMENT: u64 = 200_000;
+    let settings = [("log.segment.bytes", "200000")];
+    let mut broker = Broker::start_with(Kind::Ours, &settings);
+    talk::create_topic(&broker, TOPIC, PARTITIONS, &[]);
+    let mut read_at_start = Vec::new();
+    for batches in [20, 40, 100] {
+        let mut connection = broker.connect();
+        for partition in 0..PARTITIONS {
+            fill_one(&mut connection, partition, batches);
+        }
+        broker.kill();
+        broker.restart();
+        let mut connection = broker.connect();
+        for partition in 0..PARTITIONS {
+            talk::end_offset(&mut connection, TOPIC, partition);
+        }
+        assert!(broker.whole_log().contains("the last broker here was killed"), "{}", broker.log());
+        read_at_start.push(read_bytes(&broker));
+    }
+    let (first, last) = (read_at_start[0], read_at_start[2]);
+    let (more_written, allowed) = (140 * 16_000 * PARTITIONS as u64, SEGMENT * PARTITIONS as u64);
+    assert!(
+        last < first + allowed,
+        "read {read_at_start:?} bytes at the starts, {more_written} came between"
+    );
+}
+
+/// Keeps everybody else from opening a file, for as long as a lease may last (`fs.lease-break-time`, 45 s).
+struct Held(fs::File);
+
+impl Held {
+    fn of(path: &std::path::Path) -> Held {
+        let file = fs::File::options().read(true).write(true).open(path).expect("a file nobody has open");
+        // SAFETY: the kernel tells of the other's wish with this signal, which would end the test.
+        unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
+        // SAFETY: the descriptor is open.
+        let leased = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) };
+        assert_eq!(leased, 0, "{}", std::io::Error::last_os_error());
+        Held(file)
+    }
+
+    fn release(self) {
+        drop(self.0);
+    }
+}
+
+#[test]
+fn partitions_are_served_while_others_are_still_being_checked() {
+    const NOT_LEADER: i16 = 6;
+    let settings =
+        [("log.initial.task.delay.ms", "100"), ("replica.high.watermark.checkpoint.interval.ms", "200")];
+    let mut broker = Broker::start_with(Kind::Ours, &settings);
+    talk::create_topic(&broker, TOPIC, 3, &[]);
+    let mut connection = broker.connect();
+    for (partition, batches) in [(0, 3), (1, 4), (2, 40)] {
+        fill_one(&mut connection, partition, batches);
+    }
+    let largest = broker.log_dir().join(format!("{TOPIC}-2/00000000000000000000.log"));
+    let checkpoint = broker.log_dir().join("replication-offset-checkpoint");
+    let line = format!("{TOPIC} 2 160\n");
+    support::until("a checkpoint", || fs::read_to_string(&checkpoint).expect("there").contains(&line));
+    for cleanly in [false, true] {
+        broker.kill();
+        fs::write(broker.log_dir().join(".lock"), "").expect("as if it were another boot");
+        let held = Held::of(&largest);
+
+        broker.restart();
+
+        let mut connection = broker.connect();
+        assert_eq!(talk::end_offset(&mut connection, TOPIC, 0) % 4, 0);
+        assert_eq!(talk::end_offset(&mut connection, TOPIC, 1), 16);
+        assert_eq!(talk::list_offset(&mut connection, TOPIC, 2, -1).0, NOT_LEADER);
+        fill_one(&mut connection, 0, 1);
+        assert_eq!(talk::fetch(&mut connection, TOPIC, 0, 0).0, 0);
+        let error = talk::fetch(&mut connection, TOPIC, 2, 0).0;
+        assert_eq!(error, NOT_LEADER, "clients come again");
+        support::until("the checkpoint goes on", || {
+            let written = fs::read_to_string(&checkpoint).expect("there");
+            assert!(written.contains(&line), "what it says of the others stays: {written}");
+            let end = talk::end_offset(&mut connection, TOPIC, 0);
+            written.contains(&format!("{TOPIC} 0 {end}\n"))
+        });
+        if cleanly {
+            let ended = broker.stop();
+            assert_eq!(ended.code, 0, "a stop does not wait for what is checked: {ended}");
+            held.release();
+            broker.restart();
+        } else {
+            held.release();
+        }
+        assert_eq!(talk::values(&mut broker.connect(), TOPIC, 2).len(), 160);
+        assert!(broker.whole_log().contains("served as soon as each is checked"), "{}", broker.log());
+    }
+    checked_bytes(&broker);
+    broker.kill();
+    broker.restart();
+    assert!(broker.whole_log().contains("the last broker here was killed"), "{}", broker.log());
 }
 
 /// What one producer of the loop knows: values `0..sent`, and which of them at which offset were acknowledged.
@@ -74,8 +190,8 @@ struct Known {
     acknowledged: Vec<(i64, u64)>,
 }
 
-/// Partition 0, acks=1, never repeats: a value may be lost only if nobody acknowledged it.
-fn write_once(port: u16, stop: &AtomicBool, known: &Mutex<Known>) {
+/// Never repeats: a value may be lost only if nobody acknowledged it.
+fn write_once(port: u16, partition: i32, acks: i16, stop: &AtomicBool, known: &Mutex<Known>) {
     let mut next = 0_u64;
     while !stop.load(Ordering::Relaxed) {
         let Ok(mut connection) = Connection::try_open(port) else {
@@ -86,7 +202,7 @@ fn write_once(port: u16, stop: &AtomicBool, known: &Mutex<Known>) {
             let batch = Batch::of(&[&next.to_string()]).encode();
             let value = next;
             next += 1;
-            match talk::try_produce(&mut connection, TOPIC, 0, &batch, 1) {
+            match talk::try_produce(&mut connection, TOPIC, partition, &batch, acks) {
                 Ok((0, offset)) => known.lock().expect("known").acknowledged.push((offset, value)),
                 Ok(_) => {}
                 Err(_) => break,
@@ -148,9 +264,11 @@ fn check(broker: &Broker, partition: i32, known: &Known, each_once: bool) {
 #[test]
 fn a_broker_that_is_killed_again_and_again_loses_repeats_and_reorders_nothing() {
     let rounds = if std::env::var_os("ODRADEK_SOAK").is_some() { 100 } else { 4 };
+    // Where a start is killed too: before and while it opens logs, and right after.
+    let stages = ["", "the last broker here was killed", "logs opened in"];
     let settings = [("log.segment.bytes", "30000"), ("log.index.interval.bytes", "256")];
     let mut broker = Broker::start_with(Kind::Ours, &settings);
-    talk::create_topic(&broker, TOPIC, 2, &[]);
+    talk::create_topic(&broker, TOPIC, 3, &[]);
     let request = InitProducerIdRequest::default()
         .with_transactional_id(None)
         .with_transaction_timeout_ms(60_000)
@@ -161,11 +279,16 @@ fn a_broker_that_is_killed_again_and_again_loses_repeats_and_reorders_nothing() 
     let producer = producer.producer_id.0;
     let stop = Arc::new(AtomicBool::new(false));
     let (once, idempotent) = (Arc::<Mutex<Known>>::default(), Arc::<Mutex<Known>>::default());
+    let once_by_all = Arc::<Mutex<Known>>::default();
     let port = broker.port;
     let writers = [
         std::thread::spawn({
             let (stop, known) = (stop.clone(), once.clone());
-            move || write_once(port, &stop, &known)
+            move || write_once(port, 0, 1, &stop, &known)
+        }),
+        std::thread::spawn({
+            let (stop, known) = (stop.clone(), once_by_all.clone());
+            move || write_once(port, 2, -1, &stop, &known)
         }),
         std::thread::spawn({
             let (stop, known) = (stop.clone(), idempotent.clone());
@@ -175,7 +298,7 @@ fn a_broker_that_is_killed_again_and_again_loses_repeats_and_reorders_nothing() 
     for round in 0..rounds {
         let progress = || {
             let count = |known: &Mutex<Known>| known.lock().expect("known").acknowledged.len();
-            (count(&once), count(&idempotent))
+            (count(&once), count(&idempotent), count(&once_by_all))
         };
         let before = progress();
         // Somewhere in the next batches, never at the same place.
@@ -183,13 +306,21 @@ fn a_broker_that_is_killed_again_and_again_loses_repeats_and_reorders_nothing() 
         support::until(&format!("{wanted} more answers in round {round}"), || {
             assert!(writers.iter().all(|writer| !writer.is_finished()), "a producer gave up");
             let now = progress();
-            now.0 >= before.0 + wanted && now.1 >= before.1 + wanted
+            now.0 >= before.0 + wanted && now.1 >= before.1 + wanted && now.2 >= before.2 + wanted
         });
         broker.kill();
+        let stage = stages.get(round % (stages.len() + 1));
+        if let Some(stage) = stage {
+            broker.spawn();
+            support::until(stage, || broker.whole_log().contains(stage));
+            broker.kill();
+        }
         broker.restart();
-        assert!(broker.whole_log().contains("the last broker here was killed"), "{}", broker.log());
+        let known = stage.is_some() || broker.whole_log().contains("the last broker here was killed");
+        assert!(known, "{}", broker.log());
         check(&broker, 0, &once.lock().expect("known"), false);
         check(&broker, 1, &idempotent.lock().expect("known"), true);
+        check(&broker, 2, &once_by_all.lock().expect("known"), false);
     }
     stop.store(true, Ordering::Relaxed);
     for writer in writers {
@@ -199,4 +330,5 @@ fn a_broker_that_is_killed_again_and_again_loses_repeats_and_reorders_nothing() 
     broker.restart();
     check(&broker, 0, &once.lock().expect("known"), false);
     check(&broker, 1, &idempotent.lock().expect("known"), true);
+    check(&broker, 2, &once_by_all.lock().expect("known"), false);
 }

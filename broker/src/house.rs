@@ -174,7 +174,7 @@ impl House {
     }
 
     /// Replicas that follow are copied; internal topics have rooms of their own that go where the leader is.
-    fn follow_roles(&self, changes: &[RoleChange]) {
+    pub(crate) fn follow_roles(&self, changes: &[RoleChange]) {
         self.fetchers.apply(changes);
         for RoleChange(id) in changes {
             let seat = id.partition;

@@ -63,7 +63,7 @@ pub(crate) fn start(partitions: &Arc<Partitions>, logs: &Logs) -> Housekeeping {
         partitions.checkpoint(OffsetCheckpoint::LogStarts);
     });
     every(logs.high_watermark_checkpoint_interval, |partitions| {
-        partitions.checkpoint(OffsetCheckpoint::HighWatermarks);
+        partitions.checkpoint_high_watermarks();
     });
     every(logs.producer_id_expiration_check_interval, |partitions| {
         partitions.expire_producers(clock::wall())

@@ -8,6 +8,7 @@ mod check;
 mod clock;
 mod cluster;
 mod config;
+mod descriptors;
 mod errors;
 mod failures;
 mod fetching;
@@ -114,6 +115,7 @@ fn tell(file: &std::path::Path, why: &ConfigError) {
 }
 
 fn start(config: BrokerConfig) -> ExitCode {
+    descriptors::raise();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(why) => {

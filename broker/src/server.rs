@@ -30,10 +30,10 @@ use crate::house::House;
 use crate::housekeeping;
 use crate::moving::MoveRate;
 use crate::net::front::{BindError, Front};
-use crate::partition::Partitions;
 use crate::partition::directories::Directories;
 use crate::partition::registry::{LogSettings, TopicConfigs, producer_settings};
 use crate::partition::surroundings::Surroundings;
+use crate::partition::{Backlog, Partitions};
 use crate::peers::PeerSettings;
 use crate::presence::{self, Presence};
 use crate::reconfiguration::{self, LiveConfig};
@@ -203,7 +203,9 @@ impl Broker {
         let bookmark = Bookmark::set(zookeeper).await?;
         let live = LiveConfig::begin(BrokerConfig::clone(config), zookeeper, me).await?;
         let config = &live.current();
-        let partitions = Arc::new(open_partitions(config, zookeeper, me, directories(config, opened)).await?);
+        let opened = open_partitions(config, zookeeper, me, directories(config, opened));
+        let (partitions, backlog) = opened.await?;
+        let partitions = Arc::new(partitions);
         let front = Arc::new(Front::bind(&config.network)?);
         let listeners = front.bound();
         let (house, taken_seats) = House::new(me, &cluster_id, live, Arc::clone(&partitions), zookeeper);
@@ -238,6 +240,9 @@ impl Broker {
         housekeeping.spawn(replication::propose(Arc::clone(&house)));
         housekeeping.spawn(replication::watch(Arc::clone(&house.replication)));
         front.open(&house);
+        if !backlog.is_empty() {
+            work_off(&house, backlog);
+        }
         Ok(Broker { house, front, housekeeping, controller, listeners })
     }
 
@@ -367,7 +372,7 @@ async fn open_partitions(
     zookeeper: &ZooKeeper,
     me: BrokerId,
     directories: Directories,
-) -> Result<Partitions, ServerError> {
+) -> Result<(Partitions, Backlog), ServerError> {
     let topics = TopicConfigs::new(Arc::clone(config));
     for (topic, overrides) in entities::of_all_topics(zookeeper).await? {
         topics.set(&topic, overrides);
@@ -382,6 +387,22 @@ async fn open_partitions(
     let opening = move || Partitions::open(around, store, directories, topics, settings);
     let opened = tokio::task::spawn_blocking(opening).await;
     Ok(opened.expect("logs are opened without panicking")?)
+}
+
+/// Opens logs that have to be checked while the broker serves the others. On threads of its own: a stop does not wait
+/// until they are through.
+fn work_off(house: &Arc<House>, backlog: Backlog) {
+    info!(logs = backlog.len(), "served as soon as each is checked; all other partitions are served now");
+    let (house, runtime) = (Arc::clone(house), tokio::runtime::Handle::current());
+    let work = move || {
+        house.partitions.work_off(&backlog, &|change| {
+            let _inside = runtime.enter();
+            house.follow_roles(&[change]);
+        });
+    };
+    if let Err(error) = std::thread::Builder::new().name("log-checking".to_owned()).spawn(work) {
+        error!(%error, "no thread to check logs with: their partitions are not served; allow the process more threads and restart");
+    }
 }
 
 fn list(items: impl IntoIterator<Item = impl std::fmt::Display>) -> String {

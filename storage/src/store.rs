@@ -17,6 +17,12 @@ use crate::segment::files::{FileKind, Files};
 /// Record files kept open at most when nobody says otherwise: one descriptor and at most one mapping each.
 const OPEN_FILES_MAX: u64 = 16_384;
 
+/// How many record files are kept open at most where the process may have `descriptors` open: half of them.
+#[must_use]
+pub fn open_files_max(descriptors: u64) -> u64 {
+    (descriptors / 2).min(OPEN_FILES_MAX)
+}
+
 /// What one mapping may serve before its pages are let go of. Bounds the resident memory of a file. Unit: bytes.
 const SERVED_MAX: u64 = 4 << 20;
 
@@ -33,7 +39,7 @@ impl Store {
     /// Takes half of the descriptors the process may have at this moment, so raise the limit before.
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>) -> Store {
-        let limit = (disk.open_files_max() / 2).min(OPEN_FILES_MAX);
+        let limit = open_files_max(disk.open_files_max());
         Store::with_open_files(disk, usize::try_from(limit).unwrap_or(usize::MAX))
     }
 

@@ -66,6 +66,8 @@ pub(crate) struct Broker {
     folder: TempDir,
     process: Option<Process>,
     variables: Vec<(String, String)>,
+    /// `ulimit -n` of the process, soft and hard; `None`: as of the test.
+    descriptors: Option<u64>,
     // After `process`: dropped, and so killed, last.
     coordination: Coordination,
 }
@@ -85,6 +87,17 @@ impl Broker {
             let folder = broker.folder.path().join("zookeeper");
             broker.coordination = Coordination::Own(Server::standalone(&folder, zookeeper_port, "", ""));
         }
+        broker.write_properties(settings);
+        broker.boot();
+        broker
+    }
+
+    /// Ours, with `ulimit -n` at `descriptors`.
+    #[track_caller]
+    pub(crate) fn start_with_descriptors(descriptors: u64, settings: &[(&str, &str)]) -> Broker {
+        let mut broker = Broker::placed(Kind::Ours, 0, Coordination::Embedded);
+        broker.zookeeper_port = free_port();
+        broker.descriptors = Some(descriptors);
         broker.write_properties(settings);
         broker.boot();
         broker
@@ -114,8 +127,17 @@ impl Broker {
     fn placed(kind: Kind, id: i32, coordination: Coordination) -> Broker {
         let folder = tempfile::Builder::new().prefix("odradek-test-").tempdir().expect("a temporary folder");
         let port = free_port();
-        let variables = Vec::new();
-        Broker { kind, id, port, zookeeper_port: 0, folder, process: None, variables, coordination }
+        Broker {
+            kind,
+            id,
+            port,
+            zookeeper_port: 0,
+            folder,
+            process: None,
+            variables: Vec::new(),
+            descriptors: None,
+            coordination,
+        }
     }
 
     fn write_properties(&self, settings: &[(&str, &str)]) {
@@ -155,7 +177,15 @@ impl Broker {
         let variables = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let process = match self.kind {
             Kind::Ours => {
-                let mut command = Command::new(env!("CARGO_BIN_EXE_broker"));
+                let mut command = match self.descriptors {
+                    None => Command::new(env!("CARGO_BIN_EXE_broker")),
+                    Some(descriptors) => {
+                        let mut shell = Command::new("sh");
+                        let script = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
+                        shell.args(["-c", &script, env!("CARGO_BIN_EXE_broker")]);
+                        shell
+                    }
+                };
                 command.arg("-c").arg(properties).envs(variables);
                 Process::spawn(format!("broker {}", self.id), command)
             }
@@ -302,6 +332,13 @@ impl Broker {
             assert!(Instant::now() < deadline, "the session of the killed broker outlived {PATIENCE:?}");
             std::thread::park_timeout(Duration::from_millis(50));
         }
+    }
+
+    /// Descriptors and mappings that the process has.
+    pub(crate) fn open_files_and_mappings(&self) -> (usize, usize) {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the broker runs").count();
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.pid())).expect("the broker runs");
+        (open, maps.lines().count())
     }
 
     /// Resident memory. Unit: bytes.

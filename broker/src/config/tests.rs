@@ -44,7 +44,7 @@ fn an_empty_file_gives_kafkas_defaults_and_an_embedded_coordinator() {
     assert_eq!(config.network.inter_broker_listener, "PLAINTEXT");
     let data_dir = "/tmp/kafka-logs-zookeeper".into();
     assert_eq!(config.coordination, Coordination::Embedded { port: 2181, data_dir });
-    assert_eq!(config.topics.defaults.log, storage::config::LogConfig::default());
+    assert_eq!(*config.topics.defaults.log, storage::config::LogConfig::default());
     assert_eq!(config.topics.defaults.max_message_bytes, 1_048_588);
     assert_eq!(config.warnings, []);
 }

@@ -4,6 +4,7 @@
 //! ZooKeeper is read leniently ([`BrokerConfig::topic`]): one bad value there must not take a topic down.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use storage::batch::{TargetCompression, TimestampType};
 use storage::config::{Cleanup, LogConfig};
@@ -20,8 +21,8 @@ use super::value::Value;
 /// One topic's settings, typed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TopicConfig {
-    /// What its logs need to know.
-    pub(crate) log: LogConfig,
+    /// What its logs need to know; they share it.
+    pub(crate) log: Arc<LogConfig>,
     /// Bytes of a batch with its header. Range: 0..=2147483647.
     pub(crate) max_message_bytes: usize,
     pub(crate) compression: TargetCompression,
@@ -124,7 +125,7 @@ impl TopicConfig {
             limit => limit,
         };
         TopicConfig {
-            log: LogConfig {
+            log: Arc::new(LogConfig {
                 segment_bytes: size("segment.bytes"),
                 segment_ms: long("segment.ms"),
                 segment_jitter_ms: long("segment.jitter.ms"),
@@ -141,7 +142,7 @@ impl TopicConfig {
                 max_compaction_lag_ms: long("max.compaction.lag.ms"),
                 min_cleanable_dirty_ratio: dirty_ratio.unwrap_or(0.5),
                 preallocate: is_true("preallocate"),
-            },
+            }),
             max_message_bytes: usize::try_from(long("max.message.bytes")).unwrap_or(0),
             compression: match text("compression.type") {
                 "uncompressed" => TargetCompression::Uncompressed,

@@ -15,7 +15,7 @@ use storage::log::Log;
 use storage::types::{TimestampMs, TopicPartition};
 use tracing::{debug, error, info};
 
-use crate::partition::registry::Hosted;
+use crate::partition::hosting::Hosted;
 use crate::partition::{Partition, Partitions};
 
 /// A pause passes in pieces, so that a partition that is deleted is not kept waiting. A stop ends it at once.

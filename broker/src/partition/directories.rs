@@ -44,6 +44,8 @@ pub(crate) struct Directories {
     left_out: usize,
     /// How many of `all` are offline.
     failed: watch::Sender<usize>,
+    /// Some high watermark is another than in the checkpoint files, or a partition came or went.
+    watermarks_moved: AtomicBool,
 }
 
 impl Deref for Directories {
@@ -61,7 +63,21 @@ impl Directories {
             offline: AtomicBool::new(false),
             full: AtomicBool::new(false),
         };
-        Directories { all: opened.into_iter().map(state).collect(), left_out, failed: watch::Sender::new(0) }
+        let watermarks_moved = AtomicBool::new(true);
+        let all = opened.into_iter().map(state).collect();
+        Directories { all, left_out, failed: watch::Sender::new(0), watermarks_moved }
+    }
+
+    pub(super) fn note_watermark(&self) {
+        // A look costs less than a write where many do it.
+        if !self.watermarks_moved.load(Ordering::Relaxed) {
+            self.watermarks_moved.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether the checkpoints of high watermarks are behind; from here on they are not.
+    pub(super) fn take_watermarks_moved(&self) -> bool {
+        self.watermarks_moved.swap(false, Ordering::AcqRel)
     }
 
     /// Some partition of this broker may lie where it cannot be looked for now.

@@ -156,6 +156,7 @@ impl Partition {
         self.progress.send_if_modified(|progress| std::mem::replace(progress, now) != now);
         if inner.log.high_watermark() != high_watermark_before {
             self.waiters.wake_all();
+            self.directories.note_watermark();
         }
     }
 }

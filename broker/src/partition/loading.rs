@@ -1,23 +1,32 @@
 //! Opening every log at the start: all directories at once, on all cores, with word of how far it is.
 //!
+//! Logs that have nothing to be checked are opened before the broker serves anything, which takes as long as there are
+//! partitions. The others, after a power cut or from a foreign broker, take as long as there are bytes: they are opened
+//! while the broker serves, each is served as soon as it is ready, and what is `awaited` meanwhile answers like a partition
+//! that has no leader here.
 //! A directory that fails goes out of service and the others go on. One whose logs are all open is vouched for, so that
 //! a kill from then on costs little (`storage::directory`).
 
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use storage::checkpoint::OffsetCheckpoint;
 use storage::directory::{Folder, FolderKind, LastStop};
 use storage::error::StorageError;
-use storage::log::Log;
-use storage::types::Offset;
-use tracing::info;
+use storage::log::{Log, LogOptions};
+use storage::types::{Offset, TopicPartition};
+use tracing::{info, warn};
 
-use crate::partition::Partitions;
+use crate::clock;
+use crate::descriptors;
+use crate::partition::hosting::Hosted;
+use crate::partition::parallel::each;
 use crate::partition::registry::Inventory;
+use crate::partition::{Partition, Partitions, RoleChange};
 
 /// How often somebody at a terminal sees the line change.
 const REDRAW: Duration = Duration::from_millis(250);
@@ -26,65 +35,181 @@ const REDRAW: Duration = Duration::from_millis(250);
 const REPORT: Duration = Duration::from_secs(5);
 
 /// One log to open.
-struct Job<'a> {
-    inventory: &'a Inventory,
-    folder: &'a Folder,
+struct Job {
+    inventory: Arc<Inventory>,
+    folder: Folder,
     /// What is to be checked. Unit: bytes.
     bytes: AtomicU64,
 }
 
+impl Job {
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The coordinators' logs first: without them whole groups stand still. Then the smallest.
+    fn rank(&self) -> (bool, u64) {
+        (!self.folder.partition.topic.starts_with("__"), self.bytes())
+    }
+}
+
+/// Logs whose records have to be checked before they are served.
+pub(crate) struct Backlog {
+    jobs: Vec<Job>,
+    threads: usize,
+}
+
+impl Backlog {
+    /// How many logs.
+    pub(crate) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+}
+
 impl Partitions {
-    /// Opens the logs of all directories; yields the last failure of one.
-    pub(super) fn load_all(&self, threads: usize) -> Option<StorageError> {
+    /// Opens all logs that have nothing to be checked; yields the others, and the last failure of a directory.
+    pub(super) fn load(&self, threads: usize) -> (Backlog, Option<StorageError>) {
         let mut failure = None;
         let mut inventories = Vec::new();
         for index in 0..self.directories.len() {
             match self.take_inventory(index) {
-                Ok(inventory) => inventories.push(inventory),
+                Ok(inventory) => inventories.push(Arc::new(inventory)),
                 Err(error) => {
                     self.directories.take_offline(index, &error);
                     failure = Some(error);
                 }
             }
         }
-        let mut jobs: Vec<Job<'_>> = inventories.iter().flat_map(jobs_of).collect();
-        let threads = threads.clamp(1, jobs.len().max(1));
+        let jobs: Vec<Job> = inventories.iter().flat_map(jobs_of).collect();
+        descriptors::advise(jobs.len());
+        for job in jobs.iter().filter(|job| job.folder.kind == FolderKind::Current) {
+            self.awaited().expect(job.folder.partition.clone(), &job.inventory);
+        }
+        let threads = threads.max(1);
         each(threads, &jobs, |job| self.measure(job));
-        // The largest first, so that no thread is left alone with it at the end.
-        jobs.sort_by_key(|job| std::cmp::Reverse(job.bytes.load(Ordering::Relaxed)));
         for inventory in &inventories {
             tell_begin(self, inventory, &jobs);
         }
-        let failures: Mutex<Vec<(usize, StorageError)>> = Mutex::default();
-        let progress = Progress::of(&jobs);
+        let (quick, mut slow): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.bytes() == 0);
+        let opened = self.open_all(&quick, threads, &|_| ());
+        slow.sort_by_key(Job::rank);
+        (Backlog { jobs: slow, threads }, opened.or(failure))
+    }
+
+    /// Opens the rest, while the broker serves what is open: each as soon as it is ready, with the role that the controller
+    /// gave it meanwhile, which `role_taken` hears of. Ends early where the broker stops.
+    pub(crate) fn work_off(&self, backlog: &Backlog, role_taken: &(dyn Fn(RoleChange) + Sync)) {
+        self.open_all(&backlog.jobs, backlog.threads, role_taken);
+        self.resume_moves();
+    }
+
+    /// Yields the last failure of a directory.
+    fn open_all(
+        &self,
+        jobs: &[Job],
+        threads: usize,
+        role_taken: &(dyn Fn(RoleChange) + Sync),
+    ) -> Option<StorageError> {
+        let failure = Mutex::new(None);
+        let progress = Progress::of(jobs, self.store.checked());
+        let queue = Mutex::new(jobs.iter().collect::<VecDeque<_>>());
         let (done, waiting) = channel::<()>();
         std::thread::scope(|scope| {
-            let progress = &progress;
+            let (progress, queue, failure) = (&progress, &queue, &failure);
             scope.spawn(move || progress.tell(self, waiting));
-            each(threads, &jobs, |job| {
-                let directory = job.inventory.directory;
-                let failed = || {
-                    let failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
-                    failures.iter().any(|(index, _)| *index == directory)
-                };
-                if !failed()
-                    && let Err(error) = self.load_log(job.inventory, job.folder)
-                {
-                    failures.lock().unwrap_or_else(PoisonError::into_inner).push((directory, error));
-                }
-                progress.logs_done.fetch_add(1, Ordering::Relaxed);
-            });
+            for thread in 0..threads.min(jobs.len()) {
+                let done = done.clone();
+                scope.spawn(move || {
+                    let next = || {
+                        let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+                        // One thread begins with the largest, so that it is not left alone with it at the end.
+                        if thread == 1 { queue.pop_back() } else { queue.pop_front() }
+                    };
+                    while let Some(job) = next().filter(|_| !self.is_closing()) {
+                        if let Err(error) = self.open_one(job, role_taken) {
+                            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                        }
+                        progress.logs_done.fetch_add(1, Ordering::Relaxed);
+                    }
+                    drop(done);
+                });
+            }
             drop(done);
         });
-        for (index, error) in failures.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            self.directories.take_offline(index, &error);
-            failure = Some(error);
-        }
         progress.finish(self);
-        for state in self.directories.iter().filter(|state| !state.is_offline()) {
-            state.directory.vouch();
+        self.awaited().shrink();
+        for (index, state) in self.directories.iter().enumerate().filter(|(_, state)| !state.is_offline()) {
+            if !self.awaited().is_any_in(index) && !self.is_closing() {
+                state.directory.vouch();
+            }
         }
-        failure
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A failure takes the directory out of service, with all that is still to come from it.
+    fn open_one(&self, job: &Job, role_taken: &(dyn Fn(RoleChange) + Sync)) -> Result<(), StorageError> {
+        let index = job.inventory.directory;
+        if self.directories[index].is_offline() {
+            return Ok(());
+        }
+        let opened = self.open_log(&job.inventory, &job.folder).and_then(|hosted| match hosted {
+            Some(hosted) => self.arrive(&job.folder.partition, hosted),
+            None => Ok(None),
+        });
+        match opened {
+            Ok(change) => {
+                change.into_iter().for_each(role_taken);
+                Ok(())
+            }
+            Err(error) => {
+                self.directories.take_offline(index, &error);
+                self.give_up_awaited(index).into_iter().for_each(role_taken);
+                Err(error)
+            }
+        }
+    }
+
+    /// `None` where it is the copy of a replica on its way.
+    fn open_log(&self, inventory: &Inventory, folder: &Folder) -> Result<Option<Hosted>, StorageError> {
+        let id = &folder.partition;
+        let offset_of =
+            |offsets: &BTreeMap<TopicPartition, Offset>| offsets.get(id).copied().unwrap_or(Offset::ZERO);
+        let config = self.configs.of(&id.topic);
+        let mut log = Log::open(
+            &self.store,
+            LogOptions {
+                folder: folder.path.clone(),
+                partition: id.clone(),
+                config: Arc::clone(&config.log),
+                recovery_point: offset_of(&inventory.recovery_points),
+                log_start: offset_of(&inventory.log_starts),
+                last_stop: inventory.last_stop,
+                topic_id: None,
+                producers: self.producer_settings(),
+                now: clock::wall(),
+            },
+        )?;
+        if folder.kind == FolderKind::Future {
+            log.set_high_watermark(offset_of(&inventory.high_watermarks));
+            if let Some((directory, spare)) = self.moves.found(id.clone(), inventory.directory, log) {
+                warn!(partition = %id, "found two copies that were to replace it; one of them goes");
+                self.discard(directory, spare);
+            }
+            return Ok(None);
+        }
+        log.set_cleaned(inventory.cleaned.get(id).copied());
+        let partition = Partition::new(
+            Arc::clone(&self.around),
+            Arc::clone(&self.directories),
+            config,
+            log,
+            offset_of(&inventory.high_watermarks),
+        );
+        Ok(Some(Hosted { partition: Arc::new(partition), directory: inventory.directory }))
     }
 
     fn take_inventory(&self, index: usize) -> Result<Inventory, StorageError> {
@@ -103,7 +228,7 @@ impl Partitions {
     }
 
     /// Only an estimate: what cannot be listed fails when it is opened.
-    fn measure(&self, job: &Job<'_>) {
+    fn measure(&self, job: &Job) {
         if job.inventory.last_stop != LastStop::Unclean {
             return;
         }
@@ -113,18 +238,21 @@ impl Partitions {
     }
 }
 
-fn jobs_of(inventory: &Inventory) -> impl Iterator<Item = Job<'_>> {
+fn jobs_of(inventory: &Arc<Inventory>) -> impl Iterator<Item = Job> {
     let current = inventory
         .folders
         .iter()
         .filter(|folder| matches!(folder.kind, FolderKind::Current | FolderKind::Future));
-    current.map(move |folder| Job { inventory, folder, bytes: AtomicU64::new(0) })
+    current.map(move |folder| Job {
+        inventory: Arc::clone(inventory),
+        folder: folder.clone(),
+        bytes: AtomicU64::new(0),
+    })
 }
 
-fn tell_begin(partitions: &Partitions, inventory: &Inventory, jobs: &[Job<'_>]) {
+fn tell_begin(partitions: &Partitions, inventory: &Inventory, jobs: &[Job]) {
     let here = jobs.iter().filter(|job| job.inventory.directory == inventory.directory);
-    let (logs, bytes) = here
-        .fold((0_usize, 0_u64), |(logs, bytes), job| (logs + 1, bytes + job.bytes.load(Ordering::Relaxed)));
+    let (logs, bytes) = here.fold((0_usize, 0_u64), |(logs, bytes), job| (logs + 1, bytes + job.bytes()));
     let path = partitions.directories[inventory.directory].path().display();
     match inventory.last_stop {
         LastStop::Unclean if logs > 0 => info!(
@@ -138,20 +266,6 @@ fn tell_begin(partitions: &Partitions, inventory: &Inventory, jobs: &[Job<'_>]) 
     }
 }
 
-/// Does `work` for each of `jobs`, several at a time, in their order.
-fn each<T: Sync>(threads: usize, jobs: &[T], work: impl Fn(&T) + Sync) {
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    work(job);
-                }
-            });
-        }
-    });
-}
-
 /// How far the start is, for those who wait.
 struct Progress {
     began: Instant,
@@ -159,12 +273,14 @@ struct Progress {
     logs_done: AtomicUsize,
     /// To be checked. Unit: bytes.
     bytes: u64,
+    /// Checked before, by whoever opened logs. Unit: bytes.
+    before: u64,
 }
 
 impl Progress {
-    fn of(jobs: &[Job<'_>]) -> Progress {
-        let bytes = jobs.iter().map(|job| job.bytes.load(Ordering::Relaxed)).sum();
-        Progress { began: Instant::now(), logs: jobs.len(), logs_done: AtomicUsize::new(0), bytes }
+    fn of(jobs: &[Job], before: u64) -> Progress {
+        let bytes = jobs.iter().map(Job::bytes).sum();
+        Progress { began: Instant::now(), logs: jobs.len(), logs_done: AtomicUsize::new(0), bytes, before }
     }
 
     /// Until all is done: a line that changes on a terminal, and now and then one in the log.
@@ -172,7 +288,7 @@ impl Progress {
         let terminal = std::io::stderr().is_terminal();
         let mut reported = self.began;
         while let Err(RecvTimeoutError::Timeout) = done.recv_timeout(REDRAW) {
-            let line = self.line(partitions.store.checked());
+            let line = self.line(partitions.store.checked().saturating_sub(self.before));
             if terminal {
                 // The cursor goes back, so that the next line of the log takes its place.
                 let _ = write!(std::io::stderr(), "\r\x1b[K{line}\r");
@@ -204,7 +320,7 @@ impl Progress {
     }
 
     fn finish(&self, partitions: &Partitions) {
-        let checked = partitions.store.checked();
+        let checked = partitions.store.checked().saturating_sub(self.before);
         if self.logs > 0 {
             let ms = self.began.elapsed().as_millis();
             info!(logs = self.logs, checked_bytes = checked, "logs opened in {ms} ms");

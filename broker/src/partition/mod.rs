@@ -3,13 +3,16 @@
 //! Always true: the high watermark never passes the log's end; a record is appended and the watermark it moves is
 //! settled under one lock. It knows no request and no wire version.
 
+mod awaited;
 pub(crate) mod compaction;
 mod copying;
 pub(crate) mod directories;
+mod hosting;
 mod leadership;
 mod loading;
 pub(crate) mod lookup;
 pub(crate) mod moving;
+mod parallel;
 mod produce_error;
 pub(crate) mod proposals;
 pub(crate) mod reading;
@@ -34,6 +37,7 @@ use crate::clock;
 use crate::config::topic::TopicConfig;
 
 use directories::Directories;
+pub(crate) use loading::Backlog;
 use moving::Relocation;
 pub(crate) use produce_error::ProduceError;
 use reading::Isolation;
@@ -150,7 +154,7 @@ impl Partition {
     pub(crate) fn set_config(&self, config: Arc<TopicConfig>) {
         let mut guard = self.lock();
         let inner = &mut *guard;
-        inner.log.update_config(Arc::new(config.log.clone()));
+        inner.log.update_config(Arc::clone(&config.log));
         if let Role::Leader(leader) = &mut inner.role {
             let before = inner.log.high_watermark();
             let settings = self.around.leader_settings(&config);

@@ -25,7 +25,8 @@ use crate::errors::WireError;
 use crate::partition::copying::{
     Copied, STEP_BYTES, StepError, copy, copy_rest, has_all_of, history_differs,
 };
-use crate::partition::registry::{Condemned, Hosted};
+use crate::partition::hosting::Hosted;
+use crate::partition::registry::Condemned;
 use crate::partition::{Partition, Partitions};
 
 /// A move may end when no more than this is missing: it is copied under the partition's lock. Unit: bytes.
@@ -198,6 +199,9 @@ impl Partitions {
             return Err(ResponseError::KafkaStorageError);
         }
         let Some(hosted) = self.hosted(id) else {
+            if self.awaited().contains(id) {
+                return Err(ResponseError::ReplicaNotAvailable);
+            }
             self.moves.state().preferred.insert(id.clone(), to);
             let known = self.around.metadata.snapshot().partition(&id.topic, id.partition).is_some();
             return Err(if known {

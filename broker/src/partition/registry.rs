@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use coordinator::replication::Obedience;
 use kafka_protocol::error::ResponseError;
+use storage::checkpoint::OffsetCheckpoint;
 use storage::directory::{self, Folder, FolderKind, LastStop};
 use storage::error::StorageError;
 use storage::log::{Log, LogOptions};
@@ -25,7 +27,10 @@ use crate::config::properties::Properties;
 use crate::config::topic::TopicConfig;
 use crate::moving::MoveRate;
 use crate::partition::Partition;
+use crate::partition::awaited::Awaited;
 use crate::partition::directories::{Directories, DirectoryState};
+use crate::partition::hosting::{Hosted, Hosting};
+use crate::partition::loading::Backlog;
 use crate::partition::moving::Moves;
 use crate::partition::surroundings::Surroundings;
 
@@ -97,14 +102,6 @@ impl TopicConfigs {
     }
 }
 
-/// A partition and the directory it is in.
-#[derive(Clone)]
-pub(super) struct Hosted {
-    pub(super) partition: Arc<Partition>,
-    /// Index into `Partitions::directories`.
-    pub(super) directory: usize,
-}
-
 /// A folder that goes when its time has come.
 pub(super) struct Condemned {
     pub(super) directory: usize,
@@ -129,12 +126,18 @@ pub(crate) struct Partitions {
     /// What new logs get; it may change while the broker runs.
     producers: RwLock<ProducerSettings>,
     /// Held for a look-up or an insertion, never across a log operation.
-    pub(super) hosted: RwLock<HashMap<TopicPartition, Hosted>>,
+    pub(super) hosted: RwLock<Hosting>,
+    /// Held for a look-up or a change, under `obedience` where that is held too.
+    pub(super) awaited: Mutex<Awaited>,
+    /// Logs that are being made in each directory.
+    coming: Mutex<Vec<usize>>,
     /// The controllers heard so far. Held while roles change, so that they change one request at a time.
     pub(super) obedience: Mutex<Obedience>,
     pub(super) condemned: Mutex<Vec<Condemned>>,
     pub(super) moves: Moves,
     move_rate: MoveRate,
+    /// Set under `obedience`.
+    pub(super) closing: AtomicBool,
 }
 
 /// What `config` says about producers.
@@ -158,8 +161,20 @@ pub(super) struct Inventory {
     pub(super) cleaned: BTreeMap<TopicPartition, Offset>,
 }
 
+impl Inventory {
+    pub(super) fn offsets(&self, checkpoint: OffsetCheckpoint) -> &BTreeMap<TopicPartition, Offset> {
+        match checkpoint {
+            OffsetCheckpoint::RecoveryPoints => &self.recovery_points,
+            OffsetCheckpoint::LogStarts => &self.log_starts,
+            OffsetCheckpoint::HighWatermarks => &self.high_watermarks,
+            OffsetCheckpoint::Cleaner => &self.cleaned,
+        }
+    }
+}
+
 impl Partitions {
-    /// Opens every log in `directories`, several at a time, and says how it goes.
+    /// Opens the logs in `directories`, several at a time, and says how it goes. Those whose records have to be checked
+    /// first are in the backlog, for [`work_off`](Self::work_off).
     ///
     /// A directory that fails is taken out of service; with none left the error of the last is returned.
     pub(crate) fn open(
@@ -168,7 +183,7 @@ impl Partitions {
         directories: Directories,
         configs: TopicConfigs,
         settings: LogSettings,
-    ) -> Result<Partitions, StorageError> {
+    ) -> Result<(Partitions, Backlog), StorageError> {
         let partitions = Partitions {
             around: Arc::new(around),
             store,
@@ -176,16 +191,19 @@ impl Partitions {
             configs,
             producers: RwLock::new(settings.producers),
             hosted: RwLock::default(),
+            awaited: Mutex::default(),
+            coming: Mutex::default(),
             obedience: Mutex::default(),
             condemned: Mutex::default(),
             moves: Moves::default(),
             move_rate: settings.move_rate,
+            closing: AtomicBool::new(false),
         };
-        let failure = partitions.load_all(settings.recovery_threads);
+        let (backlog, failure) = partitions.load(settings.recovery_threads);
         partitions.resume_moves();
         match failure {
             Some(error) if partitions.directories.iter().all(DirectoryState::is_offline) => Err(error),
-            _ => Ok(partitions),
+            _ => Ok((partitions, backlog)),
         }
     }
 
@@ -199,63 +217,22 @@ impl Partitions {
         }
     }
 
-    pub(super) fn load_log(&self, inventory: &Inventory, folder: &Folder) -> Result<(), StorageError> {
-        let id = &folder.partition;
-        let offset_of =
-            |offsets: &BTreeMap<TopicPartition, Offset>| offsets.get(id).copied().unwrap_or(Offset::ZERO);
-        let config = self.configs.of(&id.topic);
-        let mut log = Log::open(
-            &self.store,
-            LogOptions {
-                folder: folder.path.clone(),
-                partition: id.clone(),
-                config: Arc::new(config.log.clone()),
-                recovery_point: offset_of(&inventory.recovery_points),
-                log_start: offset_of(&inventory.log_starts),
-                last_stop: inventory.last_stop,
-                topic_id: None,
-                producers: self.producer_settings(),
-                now: clock::wall(),
-            },
-        )?;
-        if folder.kind == FolderKind::Future {
-            log.set_high_watermark(offset_of(&inventory.high_watermarks));
-            if let Some((directory, spare)) = self.moves.found(id.clone(), inventory.directory, log) {
-                warn!(partition = %id, "found two copies that were to replace it; one of them goes");
-                self.discard(directory, spare);
-            }
-            return Ok(());
-        }
-        log.set_cleaned(inventory.cleaned.get(id).copied());
-        let partition = Partition::new(
-            Arc::clone(&self.around),
-            Arc::clone(&self.directories),
-            config,
-            log,
-            offset_of(&inventory.high_watermarks),
-        );
-        let hosted = Hosted { partition: Arc::new(partition), directory: inventory.directory };
-        let twin = {
-            let mut all = self.hosted.write().unwrap_or_else(PoisonError::into_inner);
-            all.insert(id.clone(), hosted.clone())
-        };
-        if let Some(twin) = twin {
-            let kept = self.settle_twins(twin, hosted)?;
-            self.hosted.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), kept);
-        }
-        Ok(())
-    }
-
     /// A new, empty log in the directory with the fewest partitions.
     pub(super) fn create(
         &self,
         id: &TopicPartition,
         topic_id: Option<TopicId>,
     ) -> Result<Hosted, StorageError> {
-        let preferred = self.moves.take_preferred(id).filter(|index| !self.directories[*index].is_offline());
-        let index = preferred.or_else(|| self.roomiest_directory()).ok_or(StorageError::NoDirectory)?;
+        let index = self.choose_directory(id).ok_or(StorageError::NoDirectory)?;
         let folder = self.directories[index].path().join(directory::partition_name(id));
-        let log = self.open_empty(id, folder, topic_id).inspect_err(|error| self.report(index, error))?;
+        let opened = self.open_empty(id, folder, topic_id).inspect_err(|error| self.report(index, error));
+        let hosted = opened.map(|log| self.host(log, index));
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner)[index] -= 1;
+        hosted
+    }
+
+    fn host(&self, log: Log, index: usize) -> Hosted {
+        let id = log.partition().clone();
         let config = self.configs.of(&id.topic);
         let partition = Arc::new(Partition::new(
             Arc::clone(&self.around),
@@ -265,9 +242,10 @@ impl Partitions {
             Offset::ZERO,
         ));
         let hosted = Hosted { partition, directory: index };
-        self.hosted.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), hosted.clone());
+        self.hosted.write().unwrap_or_else(PoisonError::into_inner).insert(id, hosted.clone());
+        self.directories.note_watermark();
         self.resume_move(&hosted);
-        Ok(hosted)
+        hosted
     }
 
     /// An empty log in a folder of its own.
@@ -282,7 +260,7 @@ impl Partitions {
             LogOptions {
                 folder,
                 partition: id.clone(),
-                config: Arc::new(self.configs.of(&id.topic).log.clone()),
+                config: Arc::clone(&self.configs.of(&id.topic).log),
                 recovery_point: Offset::ZERO,
                 log_start: Offset::ZERO,
                 last_stop: LastStop::Clean,
@@ -297,18 +275,33 @@ impl Partitions {
         &self.move_rate
     }
 
-    fn producer_settings(&self) -> ProducerSettings {
+    pub(super) fn awaited(&self) -> MutexGuard<'_, Awaited> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether logs are being closed, so that none is to be opened any more.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    pub(super) fn producer_settings(&self) -> ProducerSettings {
         *self.producers.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn roomiest_directory(&self) -> Option<usize> {
-        let hosted = self.hosted.read().unwrap_or_else(PoisonError::into_inner);
-        let mut counts = vec![0_usize; self.directories.len()];
-        for one in hosted.values() {
-            counts[one.directory] += 1;
-        }
-        let online = (0..counts.len()).filter(|index| !self.directories[*index].is_offline());
-        online.min_by_key(|index| counts[*index] + self.moves.count_in(*index))
+    /// Where a new log shall lie: where somebody wished it, else where there are fewest. It counts there from now on, among
+    /// those to come.
+    fn choose_directory(&self, id: &TopicPartition) -> Option<usize> {
+        let preferred = self.moves.take_preferred(id).filter(|index| !self.directories[*index].is_offline());
+        let mut coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
+        coming.resize(self.directories.len(), 0);
+        let chosen = preferred.or_else(|| {
+            let hosted = self.hosted.read().unwrap_or_else(PoisonError::into_inner);
+            let online = (0..self.directories.len()).filter(|index| !self.directories[*index].is_offline());
+            let load = |index: &usize| hosted.count_in(*index) + coming[*index] + self.moves.count_in(*index);
+            online.min_by_key(load)
+        })?;
+        coming[chosen] += 1;
+        Some(chosen)
     }
 
     pub(crate) fn get(&self, id: &TopicPartition) -> Option<Arc<Partition>> {

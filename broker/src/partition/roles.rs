@@ -1,6 +1,6 @@
 //! What the controller asks of this broker's replicas: LeaderAndIsr and StopReplica.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use coordinator::replication::{Obedience, StaleRole, Standing, check_role, may_stop};
@@ -20,7 +20,10 @@ use uuid::Uuid;
 use crate::clock;
 use crate::errors::WireError;
 use crate::partition::Partition;
-use crate::partition::registry::{Condemned, Hosted, Partitions};
+use crate::partition::awaited::{Arrived, Word};
+use crate::partition::hosting::Hosted;
+use crate::partition::parallel::{self, waiting_for_disk};
+use crate::partition::registry::{Condemned, Partitions};
 
 /// Why a replica stays in the role it has.
 #[derive(Debug, thiserror::Error)]
@@ -67,25 +70,24 @@ impl Partitions {
     }
 
     fn take_roles(&self, request: &LeaderAndIsrRequest) -> (LeaderAndIsrResponse, Vec<RoleChange>) {
-        let mut changes = Vec::new();
-        let mut grouped: Vec<LeaderAndIsrTopicError> = Vec::new();
-        for topic in &request.topic_states {
-            let id = TopicId(topic.topic_id.into_bytes());
-            let errors = topic.partition_states.iter().map(|state| {
-                let name: &str = &topic.topic_name;
-                self.assume(TopicPartition::new(name, state.partition_index), id, state, &mut changes)
-            });
-            let errors = errors.collect();
-            grouped.push(
-                LeaderAndIsrTopicError::default().with_topic_id(topic.topic_id).with_partition_errors(errors),
-            );
-        }
-        let ungrouped = request.ungrouped_partition_states.iter().map(|state| {
-            let id = TopicPartition::new(&*state.topic_name.0, state.partition_index);
-            self.assume(id, TopicId::ZERO, state, &mut changes).with_topic_name(state.topic_name.clone())
+        let orders = orders(request);
+        let mut seen = HashSet::with_capacity(orders.len());
+        // One partition has one role at a time, whatever a request says.
+        let once = orders.iter().all(|order| seen.insert(&order.id));
+        let threads = if once { waiting_for_disk(orders.len()) } else { 1 };
+        let assumed = parallel::map(threads, &orders, |order| self.assume(order));
+        let changed = orders.iter().zip(&assumed).filter(|(_, answer)| answer.error_code == 0);
+        let changes = changed.map(|(order, _)| RoleChange(order.id.clone())).collect();
+        let mut answers = assumed.into_iter();
+        let topics = request.topic_states.iter().map(|topic| {
+            let errors = answers.by_ref().take(topic.partition_states.len()).collect();
+            LeaderAndIsrTopicError::default().with_topic_id(topic.topic_id).with_partition_errors(errors)
         });
+        let topics = topics.collect();
+        let named = request.ungrouped_partition_states.iter().zip(answers);
+        let ungrouped = named.map(|(state, answer)| answer.with_topic_name(state.topic_name.clone()));
         let ungrouped = ungrouped.collect();
-        (LeaderAndIsrResponse::default().with_topics(grouped).with_partition_errors(ungrouped), changes)
+        (LeaderAndIsrResponse::default().with_topics(topics).with_partition_errors(ungrouped), changes)
     }
 
     /// Does `work` for a controller, unless a later one has spoken: then `None`. No other controller's word is heard
@@ -120,19 +122,11 @@ impl Partitions {
         grouped.chain(ungrouped.map(|state| state.topic_name.to_string())).collect()
     }
 
-    fn assume(
-        &self,
-        id: TopicPartition,
-        topic_id: TopicId,
-        state: &LeaderAndIsrPartitionState,
-        changes: &mut Vec<RoleChange>,
-    ) -> LeaderAndIsrPartitionError {
+    fn assume(&self, order: &RoleOrder<'_>) -> LeaderAndIsrPartitionError {
+        let RoleOrder { id, topic_id, state } = order;
         let answer = LeaderAndIsrPartitionError::default().with_partition_index(state.partition_index);
-        match self.try_assume(&id, topic_id, state) {
-            Ok(()) => {
-                changes.push(RoleChange(id));
-                answer
-            }
+        match self.try_assume(id, *topic_id, state) {
+            Ok(()) => answer,
             Err(why) => {
                 let epoch = state.leader_epoch;
                 match &why {
@@ -159,6 +153,11 @@ impl Partitions {
         let standing = standing(state);
         if !standing.replicas.contains(&self.around.me) {
             return Err(NotTaken::NotAReplica);
+        }
+        if hosted.is_none()
+            && let Some(heard) = self.awaited().hear_role(id, topic_id, state)
+        {
+            return Ok(heard?);
         }
         let hosted = match hosted {
             Some(hosted) => hosted,
@@ -204,6 +203,54 @@ impl Partitions {
         Ok(stale?)
     }
 
+    /// A log that was awaited is open: it is served from now on, in the role it has by now. Yields its change.
+    pub(super) fn arrive(
+        &self,
+        id: &TopicPartition,
+        hosted: Hosted,
+    ) -> Result<Option<RoleChange>, StorageError> {
+        let _roles = self.obey();
+        if self.is_closing() {
+            return Ok(None);
+        }
+        let arrived = self.awaited().arrive(id, hosted, |one, other| self.settle_twins(one, other))?;
+        Ok(arrived.and_then(|arrived| self.settle_in(arrived)))
+    }
+
+    /// Nothing more comes from a directory. Yields the changes of those that lie in another one too.
+    pub(super) fn give_up_awaited(&self, directory: usize) -> Vec<RoleChange> {
+        let _roles = self.obey();
+        let left = self.awaited().give_up(directory);
+        left.into_iter().filter_map(|arrived| self.settle_in(arrived)).collect()
+    }
+
+    fn settle_in(&self, Arrived { id, hosted, words }: Arrived) -> Option<RoleChange> {
+        let partition = Arc::clone(&hosted.partition);
+        self.hosted.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), hosted);
+        // They may have changed while the log was being opened.
+        let config = self.configs.of(&id.topic);
+        if !Arc::ptr_eq(&config, &partition.config()) {
+            partition.set_config(config);
+        }
+        partition.set_producer_settings(self.producer_settings());
+        let told = !words.is_empty();
+        for word in words {
+            match word {
+                Word::Role { topic_id, state } => {
+                    if let Err(why) = self.try_assume(&id, topic_id, &state) {
+                        warn!(partition = %id, "the role given while the log was checked is not taken: {why}");
+                    }
+                }
+                Word::Stop { epoch, delete } => {
+                    if let Err(error) = self.stop(&id, epoch, delete) {
+                        warn!(partition = %id, ?error, "not stopped, as asked for while the log was checked");
+                    }
+                }
+            }
+        }
+        told.then_some(RoleChange(id))
+    }
+
     /// A directory failed, and its replicas lead nothing any more.
     pub(crate) fn retire_all_in(&self, directory: usize) -> Vec<RoleChange> {
         let _roles = self.obey();
@@ -227,20 +274,22 @@ impl Partitions {
     }
 
     fn stop_all(&self, request: &StopReplicaRequest) -> (StopReplicaResponse, Vec<RoleChange>) {
-        let mut changes = Vec::new();
-        let errors = stops(request).into_iter().map(|(id, epoch, delete)| {
+        let stops = stops(request);
+        let threads = waiting_for_disk(stops.len());
+        let stopped = parallel::map(threads, &stops, |(id, epoch, delete)| self.stop(id, *epoch, *delete));
+        let (mut changes, mut errors) = (Vec::new(), Vec::with_capacity(stops.len()));
+        for ((id, ..), result) in stops.into_iter().zip(stopped) {
             let answer = StopReplicaPartitionError::default()
                 .with_topic_name(kafka_protocol::messages::TopicName(id.topic.to_string().into()))
                 .with_partition_index(id.partition);
-            match self.stop(&id, epoch, delete) {
-                Ok(()) => {
-                    changes.push(RoleChange(id));
-                    answer
-                }
+            errors.push(match result {
+                Ok(()) => answer,
                 Err(error) => answer.with_error_code(error.code()),
+            });
+            if result.is_ok() {
+                changes.push(RoleChange(id));
             }
-        });
-        let errors = errors.collect();
+        }
         (StopReplicaResponse::default().with_partition_errors(errors), changes)
     }
 
@@ -248,7 +297,10 @@ impl Partitions {
         if delete {
             self.give_up_move(id);
         }
-        let Some(hosted) = self.hosted(id) else { return Ok(()) };
+        let Some(hosted) = self.hosted(id) else {
+            let heard = self.awaited().hear_stop(id, epoch, delete);
+            return if heard { Ok(()) } else { Err(ResponseError::FencedLeaderEpoch) };
+        };
         if self.directories[hosted.directory].is_offline() {
             return Err(ResponseError::KafkaStorageError);
         }
@@ -260,6 +312,7 @@ impl Partitions {
             return Ok(());
         }
         self.hosted.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.directories.note_watermark();
         let name = directory::delete_name(id, Uuid::new_v4().as_u128());
         let renamed = hosted.partition.rename_folder(&name);
         let folder = renamed.map_err(|error| {
@@ -273,6 +326,32 @@ impl Partitions {
         self.condemned.lock().unwrap_or_else(PoisonError::into_inner).push(condemned);
         Ok(())
     }
+}
+
+/// What LeaderAndIsr says of one partition.
+struct RoleOrder<'a> {
+    id: TopicPartition,
+    topic_id: TopicId,
+    state: &'a LeaderAndIsrPartitionState,
+}
+
+/// In the order of the request: those that it groups by topic first.
+fn orders(request: &LeaderAndIsrRequest) -> Vec<RoleOrder<'_>> {
+    let grouped = request.topic_states.iter().flat_map(|topic| {
+        let (name, topic_id) = (Arc::<str>::from(&*topic.topic_name.0), TopicId(topic.topic_id.into_bytes()));
+        topic.partition_states.iter().map(move |state| (Arc::clone(&name), topic_id, state))
+    });
+    let ungrouped = request
+        .ungrouped_partition_states
+        .iter()
+        .map(|state| (Arc::from(&*state.topic_name.0), TopicId::ZERO, state));
+    let all = grouped.chain(ungrouped);
+    all.map(|(name, topic_id, state)| RoleOrder {
+        id: TopicPartition::new(name, state.partition_index),
+        topic_id,
+        state,
+    })
+    .collect()
 }
 
 fn standing(state: &LeaderAndIsrPartitionState) -> Standing {

@@ -3,6 +3,7 @@
 //! All of it blocks on the disk; `housekeeping` calls it from threads that may.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use storage::checkpoint::OffsetCheckpoint;
@@ -10,6 +11,7 @@ use storage::error::StorageError;
 use storage::types::{Offset, TimestampMs, TopicPartition};
 use tracing::{info, warn};
 
+use crate::partition::parallel::{self, waiting_for_disk};
 use crate::partition::{Partition, Partitions};
 
 /// Broker epoch in the clean shutdown marker with ZooKeeper.
@@ -20,6 +22,13 @@ impl Partitions {
     pub(crate) fn checkpoint(&self, checkpoint: OffsetCheckpoint) {
         for index in (0..self.directories.len()).filter(|index| !self.directories[*index].is_offline()) {
             self.checkpoint_directory(index, checkpoint);
+        }
+    }
+
+    /// Writes the high watermarks down where one has moved since the last time.
+    pub(crate) fn checkpoint_high_watermarks(&self) {
+        if self.directories.take_watermarks_moved() {
+            self.checkpoint(OffsetCheckpoint::HighWatermarks);
         }
     }
 
@@ -78,11 +87,19 @@ impl Partitions {
     }
 
     /// Flushes and closes every log and leaves the marks of a clean stop. Appends are refused from here on.
+    ///
+    /// A directory of which something is still awaited has no clean stop: the next start checks it again.
     pub(crate) fn close(&self) {
+        {
+            let _roles = self.obey();
+            self.closing.store(true, Ordering::Release);
+        }
         for (index, state) in self.directories.iter().enumerate().filter(|(_, state)| !state.is_offline()) {
             let copies = self.close_moves(index);
             let logs = self.in_directory(index);
-            let failed = copies + logs.iter().filter(|partition| !self.close_one(partition)).count();
+            let closed =
+                parallel::map(waiting_for_disk(logs.len()), &logs, |partition| self.close_one(partition));
+            let failed = copies + closed.iter().filter(|closed| !**closed).count();
             for checkpoint in [
                 OffsetCheckpoint::RecoveryPoints,
                 OffsetCheckpoint::LogStarts,
@@ -91,7 +108,9 @@ impl Partitions {
             ] {
                 self.checkpoint_directory(index, checkpoint);
             }
-            if failed > 0 {
+            if self.awaited().is_any_in(index) {
+                warn!(path = %state.path().display(), "stopped while logs were being checked; the next start goes on with it");
+            } else if failed > 0 {
                 warn!(path = %state.path().display(), logs = failed, "not a clean stop; the next start checks the logs");
             } else if let Err(error) = state.directory.write_clean_shutdown(NO_BROKER_EPOCH) {
                 self.report(index, &error);
@@ -106,9 +125,13 @@ impl Partitions {
             .filter_map(|partition| Some((partition.id().clone(), partition.checkpointed(checkpoint)?)))
             .collect();
         offsets.extend(self.checkpointed_futures(index, checkpoint));
+        offsets.extend(self.awaited().checkpointed(index, checkpoint));
         match self.directories[index].directory.write_offsets(checkpoint, &offsets) {
             Ok(()) => self.directories[index].note_room(),
-            Err(error) => self.report(index, &error),
+            Err(error) => {
+                self.directories.note_watermark();
+                self.report(index, &error);
+            }
         }
     }
 
