@@ -5,9 +5,16 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
-use kafka_protocol::messages::{DeleteRecordsRequest, DescribeLogDirsRequest, MetadataRequest, TopicName};
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::{
+    DeleteRecordsRequest, DescribeLogDirsRequest, IncrementalAlterConfigsRequest, MetadataRequest, TopicName,
+};
 use kafka_protocol::protocol::StrBytes;
 use support::mounts::Mount;
 use support::records::Batch;
@@ -164,4 +171,120 @@ fn a_broken_disk_costs_its_own_partitions_and_the_last_one_the_broker() {
     let ended = broker.wait();
     assert_eq!(ended.code, 1, "{ended}");
     assert!(ended.stderr.contains("every log directory has failed"), "{ended}");
+}
+
+/// A topic, among the kinds of resources that have configs.
+const OF_TOPIC: i8 = 2;
+
+fn keep_at_most(connection: &mut Connection, bytes: &'static str) {
+    let setting = AlterableConfig::default()
+        .with_name(StrBytes::from_static_str("retention.bytes"))
+        .with_value(Some(StrBytes::from_static_str(bytes)));
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(OF_TOPIC)
+        .with_resource_name(StrBytes::from_static_str(TOPIC))
+        .with_configs(vec![setting]);
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    assert_eq!(connection.request(1, &request).responses[0].error_code, 0);
+}
+
+/// A producer of one partition that never stops: value after value, the same again until it is acknowledged.
+struct Writer {
+    /// Offset and number of each acknowledged value.
+    acknowledged: Arc<Mutex<Vec<(i64, usize)>>>,
+    refused: Arc<AtomicUsize>,
+    thread: JoinHandle<()>,
+}
+
+fn write(port: u16, partition: i32, stop: &Arc<AtomicBool>) -> Writer {
+    let acknowledged: Arc<Mutex<Vec<(i64, usize)>>> = Arc::default();
+    let refused = Arc::new(AtomicUsize::new(0));
+    let (stop, known, refusals) = (Arc::clone(stop), Arc::clone(&acknowledged), Arc::clone(&refused));
+    let thread = std::thread::spawn(move || {
+        let mut connection = Connection::try_open(port).expect("a connection");
+        let mut number = 0;
+        while !stop.load(Ordering::Relaxed) {
+            match talk::produce(&mut connection, TOPIC, partition, &batch(number), -1) {
+                (0, offset) => {
+                    known.lock().expect("known").push((offset, number));
+                    number += 1;
+                }
+                (error, _) => {
+                    assert_eq!(error, STORAGE_ERROR);
+                    refusals.fetch_add(1, Ordering::Relaxed);
+                    std::thread::park_timeout(Duration::from_millis(5));
+                }
+            }
+        }
+    });
+    Writer { acknowledged, refused, thread }
+}
+
+#[test]
+fn a_disk_that_fills_under_load_takes_records_again_when_retention_has_made_room() {
+    for mount in [Mount::tmpfs(24 << 20), Mount::ext4(40 << 20)] {
+        let Some(mount) = mount else { continue };
+        fill_under_load(&mount);
+    }
+}
+
+fn fill_under_load(mount: &Mount) {
+    const PARTITIONS: i32 = 4;
+    let logs = mount.path().join("logs").display().to_string();
+    let settings = [
+        ("log.dirs", logs.as_str()),
+        ("log.segment.bytes", "500000"),
+        ("log.segment.delete.delay.ms", "0"),
+        ("log.initial.task.delay.ms", "100"),
+        ("log.retention.check.interval.ms", "200"),
+        ("replica.high.watermark.checkpoint.interval.ms", "200"),
+        ("log.flush.offset.checkpoint.interval.ms", "200"),
+    ];
+    let mut broker = Broker::start_with(Kind::Ours, &settings);
+    talk::create_topic(&broker, TOPIC, PARTITIONS, &[]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<Writer> =
+        (0..PARTITIONS).map(|partition| write(broker.port, partition, &stop)).collect();
+    let taken = || -> Vec<usize> {
+        writers.iter().map(|one| one.acknowledged.lock().expect("known").len()).collect()
+    };
+    let refused = |more: usize| writers.iter().all(|one| one.refused.load(Ordering::Relaxed) >= more);
+    until("the disk is full", || refused(1));
+    mount.fill();
+    let before: Vec<usize> = writers.iter().map(|one| one.refused.load(Ordering::Relaxed)).collect();
+    until("all are refused for a while", || {
+        let now = writers.iter().map(|one| one.refused.load(Ordering::Relaxed));
+        now.zip(&before).all(|(now, before)| now > before + 10)
+    });
+    let full = taken();
+    let mut connection = broker.connect();
+    for partition in 0..PARTITIONS {
+        assert!(!numbers(&mut connection, partition).is_empty(), "reads go on");
+    }
+
+    keep_at_most(&mut connection, "1000000");
+
+    until("every producer goes on, without a restart", || {
+        taken().iter().zip(&full).all(|(now, then)| *now > then + 5)
+    });
+    stop.store(true, Ordering::Relaxed);
+    let mut known = Vec::new();
+    for writer in writers {
+        writer.thread.join().expect("a producer that was refused for want of space only");
+        known.push(writer.acknowledged.lock().expect("known").clone());
+    }
+    for restarts in 0..2 {
+        for (partition, known) in (0..).zip(&known) {
+            let values = talk::values(&mut broker.connect(), TOPIC, partition);
+            let first = values.first().expect("something").0;
+            for (offset, number) in known.iter().filter(|(offset, _)| *offset >= first) {
+                let at = usize::try_from(offset - first).expect("an index");
+                let (found, value) = &values[at];
+                let found = (*found, value[..6].parse::<usize>().expect("a number"));
+                assert_eq!(found, (*offset, *number), "partition {partition} after {restarts} restarts");
+            }
+        }
+        broker.kill();
+        broker.restart();
+    }
 }
