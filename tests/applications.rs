@@ -3,10 +3,10 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::time::Duration;
 
-use support::process::{PATIENCE, Process, run};
+use support::kcat::kcat;
+use support::process::Process;
 use support::seat::Broker;
 use support::stock::{checkout, start};
 use support::talk::create_topic;
@@ -22,10 +22,9 @@ fn word_count(broker: &Broker, state: &str) -> Process {
 
 /// Every count that readers of committed records see, by word, in order.
 fn counts(broker: &Broker) -> BTreeMap<String, Vec<u64>> {
-    let mut command = Command::new("kcat");
-    command.args(["-b", &broker.bootstrap(), "-C", "-t", "counts", "-o", "beginning", "-e", "-q"]);
-    command.args(["-K:", "-X", "isolation.level=read_committed"]);
-    let printed = run("kcat (apt-get install kcat)", command, b"", PATIENCE).success();
+    let arguments = ["-C", "-t", "counts", "-o", "beginning", "-e", "-q", "-K:"];
+    let isolation = ["-X", "isolation.level=read_committed"];
+    let printed = kcat(broker, &[&arguments[..], &isolation].concat(), "").success();
     let mut counts: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for line in printed.lines() {
         let (word, count) = line.split_once(':').expect("word:count");
@@ -36,16 +35,14 @@ fn counts(broker: &Broker) -> BTreeMap<String, Vec<u64>> {
 
 /// Lines of all words, each once.
 fn write_lines(broker: &Broker, lines: usize) {
-    let mut command = Command::new("kcat");
-    command.args(["-b", &broker.bootstrap(), "-P", "-t", "lines", "-X", "enable.idempotence=true"]);
     let input = format!("{}\n", WORDS.join(" ")).repeat(lines);
-    run("kcat (apt-get install kcat)", command, input.as_bytes(), PATIENCE).success();
+    kcat(broker, &["-P", "-t", "lines", "-X", "enable.idempotence=true"], &input).success();
 }
 
 #[test]
-fn kafka_streams_counts_every_word_once_though_it_and_the_broker_are_killed() {
+fn kafka_streams_counts_every_word_once_though_it_and_the_broker_are_killed_and_its_state_is_lost() {
     const LINES: usize = 200;
-    const ROUNDS: usize = 3;
+    const ROUNDS: usize = 4;
     let mut broker = Broker::start();
     create_topic(&broker, "lines", 2, &[]);
     create_topic(&broker, "counts", 2, &[]);
@@ -63,6 +60,11 @@ fn kafka_streams_counts_every_word_once_though_it_and_the_broker_are_killed() {
         } else if round == 2 {
             broker.kill();
             broker.restart();
+        } else if round == 3 {
+            // What it has counted so far is left in its changelog only.
+            drop(counting);
+            std::fs::remove_dir_all(state.path()).expect("the state is deleted");
+            counting = word_count(&broker, &state_folder);
         }
     }
     until("all counts", || {

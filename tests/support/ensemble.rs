@@ -248,7 +248,7 @@ pub(crate) fn exists(client: &mut ZnodeClient, path: &str) -> bool {
 }
 
 /// `Ok(None)` where there is no such znode; `Err` where the server hung up.
-fn try_read(client: &mut ZnodeClient, path: &str) -> io::Result<Option<(Vec<u8>, Stat)>> {
+pub(crate) fn try_read(client: &mut ZnodeClient, path: &str) -> io::Result<Option<(Vec<u8>, Stat)>> {
     let reply = client.request(GET_DATA, &Body::default().string(path).bool(false))?;
     match reply.error {
         0 => {}

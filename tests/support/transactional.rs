@@ -3,14 +3,15 @@
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
+use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::{
-    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeTransactionsRequest, EndTxnRequest,
-    FindCoordinatorRequest, GroupId, InitProducerIdRequest, ListTransactionsRequest, ProduceRequest,
-    ProducerId, TopicName, TransactionalId, TxnOffsetCommitRequest,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeProducersRequest, DescribeTransactionsRequest,
+    EndTxnRequest, FindCoordinatorRequest, GroupId, InitProducerIdRequest, ListTransactionsRequest,
+    ProduceRequest, ProducerId, TopicName, TransactionalId, TxnOffsetCommitRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -183,6 +184,36 @@ impl Producer {
             std::thread::park_timeout(Duration::from_millis(20));
         }
     }
+}
+
+/// The id of an idempotent producer, which belongs to no transaction.
+#[track_caller]
+pub(crate) fn anonymous_id(broker: &Broker) -> i64 {
+    let request =
+        InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000);
+    let mut connection = broker.connect();
+    let mut id = -1;
+    // Apache's first answer says that a block of ids is on its way.
+    patiently("a producer id", || {
+        let answer = connection.request(4, &request);
+        id = answer.producer_id.0;
+        answer.error_code
+    });
+    id
+}
+
+/// The producers that partition 0 remembers, sorted.
+#[track_caller]
+pub(crate) fn remembered_producers(broker: &Broker, topic: &str) -> Vec<i64> {
+    let asked = TopicRequest::default().with_name(TopicName(text(topic))).with_partition_indexes(vec![0]);
+    let request = DescribeProducersRequest::default().with_topics(vec![asked]);
+    let answer = broker.connect().request(0, &request);
+    let partition = &answer.topics[0].partitions[0];
+    assert_eq!(partition.error_code, 0, "{answer:?}");
+    let mut ids: Vec<i64> =
+        partition.active_producers.iter().map(|producer| producer.producer_id.0).collect();
+    ids.sort_unstable();
+    ids
 }
 
 /// Waits until the coordinators know no transactional id called `id` any more.

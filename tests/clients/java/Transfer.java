@@ -1,7 +1,8 @@
 // Consume, transform, produce: every record of IN goes to OUT in a transaction of its own batch, the group's offsets
-// with it. Ends when all of IN is processed. Whatever fails on the way is aborted, or begun anew by a new producer.
+// with it. Ends when all of IN is processed, or with "forever" not at all. Whatever fails on the way is aborted, or begun
+// anew by a new producer.
 //
-//   java -cp 'stock/*' Transfer.java BOOTSTRAP IN OUT TRANSACTIONAL_ID
+//   java -cp 'stock/*' Transfer.java BOOTSTRAP IN OUT TRANSACTIONAL_ID [forever]
 
 import java.time.Duration;
 import java.util.ArrayList;
@@ -25,12 +26,13 @@ public class Transfer {
 
     public static void main(String[] args) throws Exception {
         String bootstrap = args[0], in = args[1], out = args[2], id = args[3];
+        boolean ends = args.length < 5;
         while (true) {
             try (KafkaConsumer<String, String> consumer = consumer(bootstrap, id);
                  KafkaProducer<String, String> producer = producer(bootstrap, id)) {
                 producer.initTransactions();
                 consumer.subscribe(List.of(in));
-                transfer(consumer, producer, out, in);
+                transfer(consumer, producer, out, in, ends);
                 System.out.println("done");
                 return;
             } catch (KafkaException e) {
@@ -40,11 +42,12 @@ public class Transfer {
         }
     }
 
-    static void transfer(KafkaConsumer<String, String> consumer, KafkaProducer<String, String> producer, String out, String in) {
+    static void transfer(KafkaConsumer<String, String> consumer, KafkaProducer<String, String> producer, String out, String in,
+                         boolean ends) {
         while (true) {
             ConsumerRecords<String, String> records = consumer.poll(Duration.ofMillis(200));
             if (records.isEmpty()) {
-                if (finished(consumer, in)) return;
+                if (ends && finished(consumer, in)) return;
                 continue;
             }
             List<ConsumerRecord<String, String>> batch = new ArrayList<>();
