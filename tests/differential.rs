@@ -19,6 +19,8 @@ mod fetch;
 mod groups;
 #[path = "differential/produce.rs"]
 mod produce;
+#[path = "differential/quotas.rs"]
+mod quotas;
 #[path = "differential/topics.rs"]
 mod topics;
 #[path = "differential/transactions.rs"]
@@ -167,6 +169,17 @@ fn transactions_take_partitions_records_and_offsets() {
 #[test]
 fn transactions_end_and_are_described() {
     same_answers(&[transactions::outcomes, transactions::markers, transactions::listing]);
+}
+
+#[test]
+fn quotas_are_set_described_removed_and_refused() {
+    same_answers(&[quotas::entities, quotas::refusals]);
+}
+
+#[test]
+fn who_takes_more_than_its_quota_is_told_how_long_to_wait() {
+    let _altering = BROKER_CONFIGS.write().unwrap_or_else(PoisonError::into_inner);
+    compare(&[quotas::waits, quotas::changes]);
 }
 
 #[test]

@@ -11,6 +11,8 @@ use crate::cluster::producer_ids::ProducerIdError;
 use crate::config::operations::OperationError;
 use crate::handlers::describe_configs::DescribeError;
 use crate::producer_ids::NoProducerId;
+use crate::quota::alter::AlterQuotasError;
+use crate::quota::describe::DescribeQuotasError;
 use crate::reconfiguration::alter::AlterError;
 use crate::telemetry::loggers::LoggerError;
 
@@ -111,6 +113,37 @@ impl WireError for DescribeError {
             | DescribeError::EmptySubscription
             | DescribeError::ClientMetrics
             | DescribeError::UnknownKind => ResponseError::InvalidRequest,
+        }
+    }
+}
+
+impl WireError for DescribeQuotasError {
+    fn wire(&self) -> ResponseError {
+        match self {
+            DescribeQuotasError::CustomType(_) => ResponseError::UnsupportedVersion,
+            DescribeQuotasError::Twice(_)
+            | DescribeQuotasError::EmptyType
+            | DescribeQuotasError::IpWithOthers => ResponseError::InvalidRequest,
+            DescribeQuotasError::NoMatch(_)
+            | DescribeQuotasError::NoNumber { .. }
+            | DescribeQuotasError::Store(_) => ResponseError::UnknownServerError,
+        }
+    }
+}
+
+impl WireError for AlterQuotasError {
+    fn wire(&self) -> ResponseError {
+        match self {
+            AlterQuotasError::NoEntity
+            | AlterQuotasError::UnknownType(_)
+            | AlterQuotasError::EmptyName(_)
+            | AlterQuotasError::UnknownHost(_)
+            | AlterQuotasError::IpWithOthers
+            | AlterQuotasError::UnknownKey(_)
+            | AlterQuotasError::NotWhole { .. } => ResponseError::InvalidRequest,
+            AlterQuotasError::NoQuota(_) | AlterQuotasError::Invalid(_) | AlterQuotasError::Store(_) => {
+                ResponseError::UnknownServerError
+            }
         }
     }
 }

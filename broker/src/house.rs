@@ -25,6 +25,7 @@ use crate::machines::partition_journal::PartitionJournal;
 use crate::machines::transaction_room::{TRANSACTION_TOPIC, TakenSeats, TransactionRoom};
 use crate::partition::{Acks, Partitions, RoleChange};
 use crate::producer_ids::ProducerIds;
+use crate::quota::Quotas;
 use crate::reconfiguration::{self, LiveConfig};
 use crate::replication::{Fetchers, Replicating};
 use crate::transactions::remote::Colleagues;
@@ -52,6 +53,7 @@ pub(crate) struct House {
     pub(crate) zookeeper: Arc<ZooKeeper>,
     pub(crate) replication: Arc<Replicating>,
     pub(crate) fetchers: Fetchers,
+    pub(crate) quotas: Quotas,
     /// Set before the first request is taken.
     office: OnceLock<Office>,
 }
@@ -75,6 +77,7 @@ impl House {
             live,
             metadata: Arc::clone(&partitions.around().metadata),
             partitions,
+            quotas: Quotas::new(config.quotas),
             fetch_sessions: FetchSessions::new(config.fetch.session_slots),
             groups: GroupRoom::new(&config.groups),
             transactions,

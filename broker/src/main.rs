@@ -24,6 +24,7 @@ mod partition;
 mod peers;
 mod presence;
 mod producer_ids;
+mod quota;
 mod reconfiguration;
 mod replication;
 mod security;

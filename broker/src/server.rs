@@ -235,6 +235,7 @@ impl Broker {
             front: Arc::clone(&front),
             presence,
         };
+        reconfiguration::load_quotas(&running).await?;
         housekeeping.spawn(reconfiguration::follow(running, changes));
         housekeeping.spawn(transactions::attend(Arc::clone(&house), taken_seats));
         housekeeping.spawn(replication::propose(Arc::clone(&house)));

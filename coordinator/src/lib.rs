@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod fetching;
 pub mod groups;
 pub mod machine;
+pub mod quotas;
 pub mod replication;
 pub mod time;
 pub mod transactions;

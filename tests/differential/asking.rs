@@ -4,8 +4,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::{BrokerId, CreateTopicsRequest, GroupId, MetadataRequest, TopicName};
+use kafka_protocol::messages::{
+    BrokerId, CreateTopicsRequest, DescribeConfigsRequest, GroupId, MetadataRequest, TopicName,
+};
 use kafka_protocol::protocol::{Request, StrBytes};
 
 use crate::support::process::PATIENCE;
@@ -90,6 +93,24 @@ impl Conversation {
     #[track_caller]
     pub(crate) fn prepare<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
         self.connection.request(version, request)
+    }
+
+    /// Goes on over a new connection, as the client of this id.
+    #[track_caller]
+    pub(crate) fn connect_as(&mut self, client_id: &'static str) {
+        self.connection = self.broker.connect();
+        self.connection.client_id = client_id;
+    }
+
+    /// What the broker says of one of its own configs.
+    #[track_caller]
+    pub(crate) fn broker_value(&mut self, key: &str) -> Option<String> {
+        let resource = DescribeConfigsResource::default()
+            .with_resource_type(4)
+            .with_resource_name(text(&self.broker.id.to_string()))
+            .with_configuration_keys(Some(vec![text(key)]));
+        let answer = self.prepare(4, &DescribeConfigsRequest::default().with_resources(vec![resource]));
+        answer.results.first()?.configs.first()?.value.as_ref().map(ToString::to_string)
     }
 
     /// Keeps something else that was seen.

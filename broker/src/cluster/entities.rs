@@ -1,4 +1,4 @@
-//! The configs of topics and brokers in ZooKeeper: read, written, and announced to every broker.
+//! The configs of topics, brokers and clients in ZooKeeper: read, written, and announced to every broker.
 //!
 //! A change is the entity's znode first, then a numbered notice below `/config/changes`: who misses the notice finds
 //! the change when it reads the znode for another reason, never the other way round.
@@ -33,6 +33,8 @@ pub(crate) enum Entity {
     Broker(BrokerId),
     /// The dynamic defaults of the cluster.
     AllBrokers,
+    /// Users, clients and addresses, for which there are quotas: `users/alice/clients/c1`, as notices name it.
+    Limited(String),
 }
 
 /// Name of the znode that holds what goes for every broker.
@@ -45,6 +47,7 @@ impl Entity {
             Entity::Topic(topic) => format!("topics/{topic}"),
             Entity::Broker(id) => format!("brokers/{id}"),
             Entity::AllBrokers => format!("brokers/{DEFAULT_ENTITY}"),
+            Entity::Limited(path) => path.clone(),
         }
     }
 

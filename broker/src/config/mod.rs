@@ -15,13 +15,14 @@ pub(crate) mod listeners;
 pub(crate) mod listing;
 pub(crate) mod operations;
 pub(crate) mod properties;
+mod quotas;
 pub(crate) mod replication;
 mod rule;
 mod settings;
 pub(crate) mod table;
 pub(crate) mod topic;
 mod transactions;
-mod value;
+pub(crate) mod value;
 mod version;
 pub(crate) mod zookeeper;
 
@@ -29,6 +30,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use coordinator::quotas::Window;
 use storage::types::BrokerId;
 use thiserror::Error;
 
@@ -38,6 +40,7 @@ use findings::{Refusal, Warning};
 use layers::Layers;
 use listeners::{Listener, Ports, SecurityProtocol};
 use properties::{Properties, PropertiesError};
+pub(crate) use quotas::QuotaWindows;
 use replication::Replication;
 use settings::Settings;
 use topic::TopicConfig;
@@ -65,6 +68,7 @@ pub(crate) struct BrokerConfig {
     pub(crate) between_brokers: BetweenBrokers,
     pub(crate) transactions: Transactions,
     pub(crate) replication: Replication,
+    pub(crate) quotas: QuotaWindows,
     /// What to tell the operator at the start, each once.
     pub(crate) warnings: Vec<Warning>,
     settings: Settings,
@@ -106,10 +110,8 @@ pub(crate) struct Network {
     pub(crate) max_creation_rate: u32,
     /// By name in capitals (`listener.name.NAME.max.connection.creation.rate`).
     pub(crate) max_creation_rate_of_listener: BTreeMap<String, u32>,
-    /// Samples of a rate. Range: 1.. .
-    pub(crate) quota_samples: u32,
-    /// Length of a sample. Range: 1 s.. .
-    pub(crate) quota_window: Duration,
+    /// Over which rates of new connections are taken.
+    pub(crate) rate_window: Window,
     /// By host as written: a name or an address.
     pub(crate) max_connections_per_ip_overrides: BTreeMap<String, usize>,
     /// `None`: idle connections stay.
@@ -293,6 +295,7 @@ impl BrokerConfig {
             between_brokers: between_brokers(&settings),
             transactions: Transactions::new(&settings),
             replication: Replication::new(&settings),
+            quotas: QuotaWindows::new(&settings),
             warnings: checks::warnings(&settings),
             settings,
             layers,
@@ -332,8 +335,7 @@ fn network(settings: &Settings) -> Result<Network, String> {
         max_connections_per_ip_overrides: connection_overrides(settings)?,
         max_creation_rate: settings.count("max.connection.creation.rate"),
         max_creation_rate_of_listener: of_listeners(settings, "max.connection.creation.rate"),
-        quota_samples: settings.count("quota.window.num").max(1),
-        quota_window: Duration::from_secs(settings.size("quota.window.size.seconds").max(1) as u64),
+        rate_window: QuotaWindows::new(settings).clients,
         connections_max_idle: u64::try_from(settings.long("connections.max.idle.ms"))
             .ok()
             .map(Duration::from_millis),

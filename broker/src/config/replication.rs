@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use coordinator::replication::ThrottleWindow;
+use coordinator::quotas::Window;
 
+use super::quotas::QuotaWindows;
 use super::settings::Settings;
 use super::value::Value;
 
@@ -31,7 +32,7 @@ pub(crate) struct Replication {
     pub(crate) leader_rate: Option<u64>,
     /// As `leader_rate`, in the other direction.
     pub(crate) follower_rate: Option<u64>,
-    pub(crate) throttle_window: ThrottleWindow,
+    pub(crate) throttle_window: Window,
     pub(crate) selector: ReplicaSelector,
 }
 
@@ -58,10 +59,7 @@ impl Replication {
             receive_buffer: usize::try_from(settings.int("replica.socket.receive.buffer.bytes")).ok(),
             leader_rate: rate(settings, "leader.replication.throttled.rate"),
             follower_rate: rate(settings, "follower.replication.throttled.rate"),
-            throttle_window: ThrottleWindow {
-                sample_ms: settings.size("replication.quota.window.size.seconds") as u64 * 1000,
-                samples: settings.size("replication.quota.window.num"),
-            },
+            throttle_window: QuotaWindows::new(settings).replication,
             selector: match settings.text("replica.selector.class") {
                 Some(RACK_AWARE) => ReplicaSelector::RackAware,
                 _ => ReplicaSelector::Leader,

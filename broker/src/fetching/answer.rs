@@ -9,7 +9,7 @@ use kafka_protocol::messages::fetch_response::{
     AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use kafka_protocol::messages::{FetchResponse, TopicName};
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::protocol::{Encodable as _, StrBytes};
 use storage::batch::{BatchError, TargetCompression, down_convert};
 use storage::disk::FileBytes;
 use storage::types::{BrokerId, LeaderEpoch, Offset};
@@ -25,6 +25,9 @@ const LEADERS_SINCE: i16 = 16;
 const ZSTD_SINCE: i16 = 10;
 /// From this version on consumers know KAFKA_STORAGE_ERROR.
 const STORAGE_ERROR_SINCE: i16 = 6;
+
+/// Unit: bytes.
+const LENGTH_PREFIX: usize = 4;
 
 /// One partition's part of an answer.
 #[derive(Debug)]
@@ -87,23 +90,79 @@ pub(crate) fn respond<S: Style>(
     answers: Vec<Answer>,
 ) -> (FetchResponse, Vec<FileBytes>) {
     let mut composer = Composer { style, version, follower, records: Vec::new(), endpoints: BTreeMap::new() };
-    let mut topics: Vec<FetchableTopicResponse> = Vec::new();
-    let mut last: Option<Asked> = None;
-    for answer in answers {
+    let answered = answers.into_iter().map(|answer| {
         let partition = composer.partition(&answer.asked, answer.outcome);
-        let same = last.as_ref().is_some_and(|last| last.topic == answer.asked.topic);
-        match topics.last_mut() {
-            Some(topic) if same => topic.partitions.push(partition),
-            _ => topics.push(topic_response(version, &answer.asked).with_partitions(vec![partition])),
-        }
-        last = Some(answer.asked);
-    }
-    let response = FetchResponse::default()
+        (answer.asked, partition)
+    });
+    let topics = by_topic(version, answered);
+    let response =
+        empty(settled).with_responses(topics).with_node_endpoints(composer.endpoints.into_values().collect());
+    (response, composer.records)
+}
+
+/// A response that tells of the session and of nothing else.
+pub(crate) fn empty(settled: Settled) -> FetchResponse {
+    FetchResponse::default()
         .with_error_code(settled.error.map_or(0, |error| session_error(error).code()))
         .with_session_id(settled.session_id)
-        .with_responses(topics)
-        .with_node_endpoints(composer.endpoints.into_values().collect());
-    (response, composer.records)
+}
+
+/// Bytes of the response that sends those of `answers` that are `sent`, as the log has their records: no older format is
+/// made for this.
+pub(crate) fn size(version: i16, answers: &[Answer], sent: &[bool]) -> usize {
+    let sent = answers.iter().zip(sent).filter(|(_, sent)| **sent).map(|(answer, _)| {
+        let partition = PartitionData::default();
+        let partition = match &answer.outcome {
+            Ok(seen) => with_seen(partition, seen).with_records(Some(seen.records.bytes().clone())),
+            Err(_) => partition.with_records(None),
+        };
+        (answer.asked.clone(), partition)
+    });
+    let response = FetchResponse::default().with_responses(by_topic(version, sent));
+    // Kafka counts the length prefix.
+    LENGTH_PREFIX + response.compute_size(version).unwrap_or(0)
+}
+
+/// Partitions that follow each other in one topic are answered together.
+fn by_topic(
+    version: i16,
+    answered: impl Iterator<Item = (Asked, PartitionData)>,
+) -> Vec<FetchableTopicResponse> {
+    let mut topics: Vec<FetchableTopicResponse> = Vec::new();
+    let mut last: Option<Asked> = None;
+    for (asked, partition) in answered {
+        let same = last.as_ref().is_some_and(|last| last.topic == asked.topic);
+        match topics.last_mut() {
+            Some(topic) if same => topic.partitions.push(partition),
+            _ => topics.push(topic_response(version, &asked).with_partitions(vec![partition])),
+        }
+        last = Some(asked);
+    }
+    topics
+}
+
+/// What was seen of a partition besides records.
+fn with_seen(partition: PartitionData, seen: &Seen) -> PartitionData {
+    let partition = partition
+        .with_high_watermark(seen.high_watermark.0)
+        .with_last_stable_offset(seen.last_stable_offset.0)
+        .with_log_start_offset(seen.log_start.0)
+        .with_aborted_transactions(seen.aborted.as_ref().map(|aborted| {
+            aborted
+                .iter()
+                .map(|(producer, first)| {
+                    AbortedTransaction::default()
+                        .with_producer_id(producer.0.into())
+                        .with_first_offset(first.0)
+                })
+                .collect()
+        }))
+        .with_preferred_read_replica(seen.preferred.unwrap_or(BrokerId::NONE).0.into());
+    match seen.diverging {
+        Some((epoch, end)) => partition
+            .with_diverging_epoch(EpochEndOffset::default().with_epoch(epoch.0).with_end_offset(end.0)),
+        None => partition,
+    }
 }
 
 /// The code of a request that does not fit its session.
@@ -147,6 +206,7 @@ impl<S: Style> Composer<'_, S> {
     }
 
     fn seen(&mut self, asked: &Asked, seen: Seen, converted: Option<Bytes>) -> PartitionData {
+        let partition = with_seen(PartitionData::default().with_partition_index(asked.partition), &seen);
         let records = match converted {
             Some(converted) => converted.into(),
             None => seen.records,
@@ -154,28 +214,7 @@ impl<S: Style> Composer<'_, S> {
         if !records.is_empty() {
             self.records.push(records.clone());
         }
-        let partition = PartitionData::default()
-            .with_partition_index(asked.partition)
-            .with_high_watermark(seen.high_watermark.0)
-            .with_last_stable_offset(seen.last_stable_offset.0)
-            .with_log_start_offset(seen.log_start.0)
-            .with_aborted_transactions(seen.aborted.map(|aborted| {
-                aborted
-                    .iter()
-                    .map(|(producer, first)| {
-                        AbortedTransaction::default()
-                            .with_producer_id(producer.0.into())
-                            .with_first_offset(first.0)
-                    })
-                    .collect()
-            }))
-            .with_records(Some(records.into_bytes()))
-            .with_preferred_read_replica(seen.preferred.unwrap_or(BrokerId::NONE).0.into());
-        match seen.diverging {
-            Some((epoch, end)) => partition
-                .with_diverging_epoch(EpochEndOffset::default().with_epoch(epoch.0).with_end_offset(end.0)),
-            None => partition,
-        }
+        partition.with_records(Some(records.into_bytes()))
     }
 
     fn failed(&mut self, asked: &Asked, error: ResponseError) -> PartitionData {

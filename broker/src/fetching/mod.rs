@@ -9,7 +9,7 @@ mod asked;
 mod reading;
 mod sessions;
 
-pub(crate) use answer::{Answer, LeaderHint, Style, TopicStyle, respond};
+pub(crate) use answer::{Answer, LeaderHint, Style, TopicStyle, empty, respond, size};
 pub(crate) use asked::Asked;
 pub(crate) use reading::{FetchParams, Source, fetch};
 pub(crate) use sessions::FetchSessions;

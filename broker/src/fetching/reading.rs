@@ -49,6 +49,12 @@ impl FetchParams {
         !self.is_follower() && self.replica != FUTURE_REPLICA
     }
 
+    /// No more than `max` bytes in all.
+    pub(crate) fn limit(&mut self, max: usize) {
+        self.max_bytes = self.max_bytes.min(max);
+        self.min_bytes = self.min_bytes.min(self.max_bytes);
+    }
+
     fn isolation(&self) -> Isolation {
         if self.is_follower() || self.replica == FUTURE_REPLICA {
             Isolation::LogEnd

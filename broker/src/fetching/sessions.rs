@@ -158,6 +158,34 @@ impl FetchSessions {
         }
     }
 
+    /// Which of `answers` would be sent, if they were settled now.
+    pub(crate) fn would_send(&self, context: &FetchContext, answers: &[Answer]) -> Vec<bool> {
+        match context {
+            FetchContext::Refused(_) => vec![false; answers.len()],
+            FetchContext::Sessionless | FetchContext::Opening { .. } => vec![true; answers.len()],
+            FetchContext::Incremental { session, epoch, .. } => {
+                let session = session.lock().unwrap_or_else(PoisonError::into_inner);
+                let told = answers.iter().filter_map(|answer| Some((answer.asked.slot?, answer.answered())));
+                session.would_send(*epoch, told).unwrap_or_else(|_| vec![false; answers.len()])
+            }
+        }
+    }
+
+    /// What is said of the session in an answer that holds nothing: what was read will be sent another time, and no session
+    /// is opened.
+    pub(crate) fn settle_unsent(&self, context: &FetchContext) -> Settled {
+        match context {
+            FetchContext::Refused(error) => Settled { session_id: NO_SESSION, error: Some(*error) },
+            FetchContext::Sessionless | FetchContext::Opening { .. } => {
+                Settled { session_id: NO_SESSION, error: None }
+            }
+            FetchContext::Incremental { id, session, epoch } => {
+                let session = session.lock().unwrap_or_else(PoisonError::into_inner);
+                Settled { session_id: *id, error: session.would_send(*epoch, []).err() }
+            }
+        }
+    }
+
     fn open(&self, now: Monotonic, by_id: bool, follower: bool, answers: &[Answer]) -> i32 {
         let index = self.next.fetch_add(1, Ordering::Relaxed) % self.shares.len();
         let mut share = lock(&self.shares[index]);

@@ -14,9 +14,12 @@ use crate::cluster::admin::{AdminError, MorePartitions};
 use crate::handlers::Context;
 use crate::house::House;
 
+/// From this version on clients know THROTTLING_QUOTA_EXCEEDED (KIP-599).
+const STRICT_SINCE: i16 = 3;
+
 pub(crate) async fn handle(
     house: &Arc<House>,
-    _: &Context,
+    context: &Context,
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
     let repeated = repeated(request.topics.iter().map(|topic| &topic.name));
@@ -33,7 +36,9 @@ pub(crate) async fn handle(
         request.topics.iter().filter(|topic| !repeated.contains(&topic.name)).collect();
     let wanted = single.iter().map(|topic| more_partitions(topic)).collect();
     let admin = house.admin();
-    let outcomes = admin.create_partitions(wanted, request.validate_only, request.timeout_ms).await;
+    let mut changes = house.quotas.changes(context, STRICT_SINCE);
+    let (validate_only, timeout_ms) = (request.validate_only, request.timeout_ms);
+    let outcomes = admin.create_partitions(wanted, validate_only, timeout_ms, &mut changes).await;
     for (topic, outcome) in single.iter().zip(outcomes) {
         results.push(match outcome {
             Ok(()) => result(&topic.name, 0, None),
@@ -44,7 +49,9 @@ pub(crate) async fn handle(
         let message = "Duplicate topic in request.".to_owned();
         results.push(result(&name, ResponseError::InvalidRequest.code(), Some(message)));
     }
-    CreatePartitionsResponse::default().with_results(results)
+    CreatePartitionsResponse::default()
+        .with_results(results)
+        .with_throttle_time_ms(changes.throttle_time_ms())
 }
 
 fn more_partitions(topic: &CreatePartitionsTopic) -> MorePartitions {

@@ -15,6 +15,8 @@ use crate::cluster::admin::{AdminError, CreatedTopic, NewTopic};
 use crate::handlers::Context;
 use crate::house::House;
 
+/// From this version on clients know THROTTLING_QUOTA_EXCEEDED (KIP-599).
+const STRICT_SINCE: i16 = 6;
 /// KRaft's own topic: nobody may make it.
 const CLUSTER_METADATA: &str = "__cluster_metadata";
 /// "As the broker has it": partitions and replication factor.
@@ -22,7 +24,7 @@ const UNSET: i32 = -1;
 
 pub(crate) async fn handle(
     house: &Arc<House>,
-    _: &Context,
+    context: &Context,
     request: CreateTopicsRequest,
 ) -> CreateTopicsResponse {
     if !house.is_controller() {
@@ -43,7 +45,9 @@ pub(crate) async fn handle(
     let wanted = wanted.map(|(topic, _)| new_topic(topic)).collect();
     let admin = house.admin();
     let config = house.live.current();
-    let created = admin.create_topics(&config, wanted, request.validate_only, request.timeout_ms).await;
+    let mut changes = house.quotas.changes(context, STRICT_SINCE);
+    let (validate_only, timeout_ms) = (request.validate_only, request.timeout_ms);
+    let created = admin.create_topics(&config, wanted, validate_only, timeout_ms, &mut changes).await;
     let mut created = created.into_iter();
     let results = request.topics.iter().zip(verdicts).filter_map(|(topic, refused)| match refused {
         Some(message) => Some(failed(&topic.name, ResponseError::InvalidRequest, Some(message.to_owned()))),
@@ -52,7 +56,9 @@ pub(crate) async fn handle(
             Err(AdminError { error, message }) => failed(&topic.name, error, message),
         }),
     });
-    CreateTopicsResponse::default().with_topics(results.collect())
+    CreateTopicsResponse::default()
+        .with_topics(results.collect())
+        .with_throttle_time_ms(changes.throttle_time_ms())
 }
 
 /// Names that come more than once.

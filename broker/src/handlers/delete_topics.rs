@@ -14,6 +14,8 @@ use crate::house::House;
 
 /// From this version on topics come one by one, named or by id.
 const TOPIC_IDS_SINCE: i16 = 6;
+/// From this version on clients know THROTTLING_QUOTA_EXCEEDED (KIP-599).
+const STRICT_SINCE: i16 = 5;
 /// Older clients do not know TOPIC_DELETION_DISABLED.
 const DISABLED_SINCE: i16 = 3;
 
@@ -60,7 +62,8 @@ pub(crate) async fn handle(
         };
         results.push(result(topic, error));
     }
-    let outcomes = house.admin().delete_topics(&doomed, request.timeout_ms).await;
+    let mut changes = house.quotas.changes(context, STRICT_SINCE);
+    let outcomes = house.admin().delete_topics(&doomed, request.timeout_ms, &mut changes).await;
     for (name, outcome) in doomed.iter().zip(outcomes) {
         let Err(error) = outcome else { continue };
         // A name given twice is answered once with its error, as Kafka does.
@@ -69,7 +72,7 @@ pub(crate) async fn handle(
             first.error_code = error.error.code();
         }
     }
-    DeleteTopicsResponse::default().with_responses(results)
+    DeleteTopicsResponse::default().with_responses(results).with_throttle_time_ms(changes.throttle_time_ms())
 }
 
 fn wanted(request: &DeleteTopicsRequest, version: i16) -> Vec<DeleteTopicState> {

@@ -20,6 +20,7 @@ use crate::net::reply::{self, Encoded};
 use crate::partition::Partition;
 use crate::partition::reading::{Isolation, Read, Seen};
 use crate::partition::waiters::{Registration, Waiter};
+use crate::quota;
 
 /// From this version on a follower's id comes with its epoch.
 const REPLICA_STATE_SINCE: i16 = 15;
@@ -29,7 +30,12 @@ const ERROR_WITHOUT_PARTITIONS_SINCE: i16 = 13;
 pub(crate) async fn handle(house: &Arc<House>, context: &Context, request: FetchRequest) -> Encoded {
     let version = context.version;
     let (response, records) = match params(house, version, &request) {
-        Ok(params) => serve(house, context, &params, &request).await,
+        Ok(mut params) => {
+            if !params.is_follower() {
+                params.limit(house.quotas.fetched_at_once_max(context));
+            }
+            serve(house, context, &params, &request).await
+        }
         Err(error) => (refused(version, &request, error), Vec::new()),
     };
     Encoded(reply::encode(&response, version, context.correlation_id, &records))
@@ -78,6 +84,14 @@ async fn serve(
     let mut answers: Vec<Answer> = read.chain(unknown).collect();
     if params.is_follower() {
         rooms.count_throttled(&answers);
+    } else if house.quotas.are_enabled() {
+        let sent = sessions.would_send(&session, &answers);
+        let size = fetching::size(params.version, &answers, &sent);
+        let wait = house.quotas.fetched(context, size);
+        if wait > 0 {
+            let response = fetching::empty(sessions.settle_unsent(&session));
+            return (response.with_throttle_time_ms(quota::wire_ms(wait)), Vec::new());
+        }
     }
     let settled = sessions.settle(clock::now().mono, session, &mut answers);
     fetching::respond(&rooms, params.version, params.is_follower(), settled, answers)

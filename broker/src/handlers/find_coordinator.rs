@@ -37,7 +37,7 @@ pub(crate) async fn handle(
     if let Some(topic) = topic_of(request.key_type)
         && house.metadata.snapshot().topic(topic).is_none()
     {
-        first_use::create(house, vec![topic.to_owned()]).await;
+        first_use::create(house, context, vec![topic.to_owned()]).await;
     }
     if context.version < SEVERAL_KEYS_SINCE {
         return in_old_words(find(house, context, request.key_type, &request.key));

@@ -8,6 +8,7 @@ use kafka_protocol::error::ResponseError;
 use tracing::warn;
 
 use crate::cluster::admin::NewTopic;
+use crate::handlers::Context;
 use crate::house::House;
 use crate::machines::group_room::OFFSETS_TOPIC;
 use crate::machines::transaction_room::TRANSACTION_TOPIC;
@@ -16,12 +17,19 @@ use crate::machines::transaction_room::TRANSACTION_TOPIC;
 /// asked for its metadata hears: `LeaderNotAvailable` where it is on its way.
 ///
 /// On ZooKeeper any broker may write a new topic down; the controller takes it from there.
-pub(super) async fn create(house: &House, names: Vec<String>) -> BTreeMap<String, ResponseError> {
+pub(super) async fn create(
+    house: &House,
+    context: &Context,
+    names: Vec<String>,
+) -> BTreeMap<String, ResponseError> {
     if names.is_empty() {
         return BTreeMap::new();
     }
     let topics = names.iter().map(|name| new_topic(house, name)).collect();
-    let created = house.admin().create_topics(&house.live.current(), topics, false, NO_WAIT).await;
+    // They count, and are never refused for it: no version of these requests knows that answer.
+    let mut changes = house.quotas.changes(context, i16::MAX);
+    let config = house.live.current();
+    let created = house.admin().create_topics(&config, topics, false, NO_WAIT, &mut changes).await;
     let told = names.iter().zip(created).map(|(name, created)| match created {
         Ok(_) => ResponseError::LeaderNotAvailable,
         Err(refused) => match refused.error {

@@ -36,7 +36,12 @@ pub(crate) async fn handle(
     let may_create = house.config.topics.auto_create && request.allow_auto_topic_creation;
     let begun = match may_create && wanted != Wanted::All {
         true => {
-            first_use::create(house, missing.iter().filter(|name| can_begin(name)).cloned().collect()).await
+            first_use::create(
+                house,
+                context,
+                missing.iter().filter(|name| can_begin(name)).cloned().collect(),
+            )
+            .await
         }
         false => BTreeMap::new(),
     };

@@ -11,10 +11,12 @@ use kafka_protocol::protocol::Decodable;
 
 use crate::house::House;
 use crate::net::reply::{EncodeError, IntoReply, Reply};
+use crate::quota::{self, Mute, Stopwatch};
 
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
 mod allocate_producer_ids;
+mod alter_client_quotas;
 mod alter_configs;
 mod alter_partition;
 mod alter_partition_reassignments;
@@ -26,6 +28,7 @@ mod create_topics;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;
+mod describe_client_quotas;
 mod describe_cluster;
 pub(crate) mod describe_configs;
 mod describe_groups;
@@ -75,6 +78,10 @@ pub(crate) struct Context {
     pub(crate) correlation_id: i32,
     /// `client.id` as sent; empty where the client sent none.
     pub(crate) client_id: Arc<str>,
+    /// The whole request without its length prefix. Unit: bytes.
+    pub(crate) size: usize,
+    /// Measures the request; `None` while no quota asks for it.
+    pub(crate) stopwatch: Option<Arc<Stopwatch>>,
 }
 
 /// The other end of a connection.
@@ -83,6 +90,16 @@ pub(crate) struct Peer {
     /// Name of the listener it came through (`listeners`), e.g. `PLAINTEXT`.
     pub(crate) listener: Arc<str>,
     pub(crate) address: SocketAddr,
+    /// Name of the principal, for quotas.
+    pub(crate) user: Arc<str>,
+    pub(crate) mute: Mute,
+}
+
+impl Peer {
+    /// One that has not logged in.
+    pub(crate) fn new(listener: Arc<str>, address: SocketAddr) -> Peer {
+        Peer { listener, address, user: quota::anonymous(), mute: Mute::default() }
+    }
 }
 
 /// A request that cannot be answered; the connection is closed, as Kafka does.
@@ -114,7 +131,8 @@ macro_rules! apis {
             match context.api {
                 $( ApiKey::$key => {
                     let request = decode(context, body)?;
-                    let answer = Box::pin($handler(house, context, request)).await;
+                    let mut answer = Box::pin($handler(house, context, request)).await;
+                    house.quotas.settle(context, &mut answer);
                     Ok(answer.into_reply(context.version, context.correlation_id)?)
                 } )*
                 _ => Err(Refusal::Unsupported { key: context.api as i16, version: context.version }),
@@ -163,6 +181,8 @@ apis! {
     AlterPartitionReassignments => alter_partition_reassignments::handle, versions 0..=0;
     ListPartitionReassignments => list_partition_reassignments::handle, versions 0..=0;
     OffsetDelete => offset_delete::handle, versions 0..=0;
+    DescribeClientQuotas => describe_client_quotas::handle, versions 0..=1;
+    AlterClientQuotas => alter_client_quotas::handle, versions 0..=1;
     AlterPartition => alter_partition::handle, versions 0..=3;
     UpdateFeatures => update_features::handle, versions 0..=1;
     Envelope => envelope::handle, versions 0..=0;
@@ -173,13 +193,37 @@ apis! {
     AllocateProducerIds => allocate_producer_ids::handle, versions 0..=0;
 }
 
-/// Answers one frame (without its length prefix).
-pub(crate) async fn serve(house: &Arc<House>, peer: &Arc<Peer>, frame: Bytes) -> Result<Reply, Refusal> {
-    let (context, body) = read_header(peer, frame)?;
+/// Answers one frame (without its length prefix). With the answer comes the context where the time of sending it counts.
+pub(crate) async fn serve(
+    house: &Arc<House>,
+    peer: &Arc<Peer>,
+    frame: Bytes,
+) -> Result<(Reply, Option<Context>), Refusal> {
+    let (mut context, body) = read_header(peer, frame)?;
     if context.api == ApiKey::ApiVersions && !served(ApiKey::ApiVersions, context.version) {
-        return Ok(api_versions::unsupported_version(context.correlation_id)?);
+        return Ok((api_versions::unsupported_version(context.correlation_id)?, None));
     }
-    serve_known(house, &context, body).await
+    if !house.quotas.are_enabled() {
+        return Ok((serve_known(house, &context, body).await?, None));
+    }
+    let stopwatch = Arc::new(Stopwatch::new());
+    context.stopwatch = Some(Arc::clone(&stopwatch));
+    let reply = stopwatch.measure(serve_known(house, &context, body)).await?;
+    Ok((reply, counts_when_sent(context.api).then_some(context)))
+}
+
+/// Requests of brokers among themselves cost no client anything. A fetch of a follower is not told apart: its time goes to the
+/// followers' own account.
+fn counts_when_sent(api: ApiKey) -> bool {
+    !matches!(
+        api,
+        ApiKey::LeaderAndIsr
+            | ApiKey::StopReplica
+            | ApiKey::UpdateMetadata
+            | ApiKey::ControlledShutdown
+            | ApiKey::WriteTxnMarkers
+            | ApiKey::AlterPartition
+    )
 }
 
 /// Whether the request of this frame changes nothing and may wait for long (Fetch): it can be dropped at any moment.
@@ -198,6 +242,7 @@ fn read_header(peer: &Arc<Peer>, mut frame: Bytes) -> Result<(Context, Bytes), R
     };
     let (key, version) = (i16::from_be_bytes([k0, k1]), i16::from_be_bytes([v0, v1]));
     let correlation_id = i32::from_be_bytes([c0, c1, c2, c3]);
+    let (connection, size) = (Arc::clone(peer), frame.len());
     let unsupported = Refusal::Unsupported { key, version };
     let api = ApiKey::try_from(key).map_err(|()| Refusal::Unsupported { key, version })?;
     if !served(api, version) {
@@ -205,14 +250,14 @@ fn read_header(peer: &Arc<Peer>, mut frame: Bytes) -> Result<(Context, Bytes), R
             return Err(unsupported);
         }
         // KIP-511: answered in version 0 whatever the version asked, so the rest of the header stays unread.
-        let context =
-            Context { connection: Arc::clone(peer), api, version, correlation_id, client_id: "".into() };
+        let client_id = "".into();
+        let context = Context { connection, api, version, correlation_id, client_id, size, stopwatch: None };
         return Ok((context, Bytes::new()));
     }
     let header = RequestHeader::decode(&mut frame, api.request_header_version(version))
         .map_err(|reason| Refusal::Malformed { api, version, reason: reason.to_string() })?;
     let client_id = header.client_id.as_deref().unwrap_or_default().into();
-    Ok((Context { connection: Arc::clone(peer), api, version, correlation_id, client_id }, frame))
+    Ok((Context { connection, api, version, correlation_id, client_id, size, stopwatch: None }, frame))
 }
 
 /// What follows the request in its frame is ignored, as by Apache's broker: librdkafka up to 2.6 writes three bytes

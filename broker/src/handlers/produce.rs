@@ -1,4 +1,5 @@
-//! Produce: appends in arrival order, then waits for the in-sync replicas where acks=all asks for it.
+//! Produce: appends in arrival order, then waits for the in-sync replicas where acks=all asks for it. What it costs its client's
+//! quotas is settled before that wait: the next request must not come in meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::handlers::verified::{self, Verified};
 use crate::house::House;
 use crate::net::reply::{self, Reply};
 use crate::partition::{Acks, Appended, Partition, ProduceError};
+use crate::quota;
 
 /// `client.id` of Kafka's own admin tools, the only producers to internal topics.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
@@ -52,11 +54,12 @@ pub(crate) async fn handle(house: &Arc<House>, context: &Context, request: Produ
         },
         Err(unreadable) => refuse_all(&request, &unreadable),
     };
+    let wait = quota::wire_ms(house.quotas.produced(context, request.acks != 0));
     if request.acks == 0 {
         return without_answer(context, &topics);
     }
     if topics.iter().all(|(_, outcomes)| outcomes.iter().all(|outcome| outcome.wait.is_none())) {
-        let response = response(house, context, topics);
+        let response = response(house, context, topics).with_throttle_time_ms(wait);
         return match reply::encode(&response, context.version, context.correlation_id, &[]) {
             Ok(pieces) => Reply::Ready(pieces),
             Err(error) => Reply::Later(Box::pin(std::future::ready(Err(error)))),
@@ -69,7 +72,7 @@ pub(crate) async fn handle(house: &Arc<House>, context: &Context, request: Produ
                 outcome.settle(deadline).await;
             }
         }
-        let response = response(&house, &context, topics);
+        let response = response(&house, &context, topics).with_throttle_time_ms(wait);
         reply::encode(&response, context.version, context.correlation_id, &[])
     }))
 }

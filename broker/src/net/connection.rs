@@ -1,8 +1,11 @@
 //! One client connection: frames in, handlers, replies out in request order.
 //!
 //! Requests are taken one after the other, as Kafka's broker does; only a produce request that waits for replicas lets
-//! the next one in before it is answered, and its answer still leaves first.
+//! the next one in before it is answered, and its answer still leaves first. Who took more than its quotas allow is not read
+//! from for a while; its answers still go out.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +15,14 @@ use tokio::io::AsyncRead;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::handlers::{self, Peer, Refusal};
+use crate::handlers::{self, Context, Peer, Refusal};
 use crate::house::House;
 use crate::net::frames::{FrameError, Frames};
 use crate::net::limits::Admission;
 use crate::net::outlet::{Outlet, Patient};
-use crate::net::reply::{LaterPieces, Reply};
+use crate::net::reply::{EncodeError, Reply};
+use crate::net::scatter::Pieces;
+use crate::quota::Stopwatch;
 
 /// Produce requests of one connection that may wait at the same time. Bounds memory: their records are already in the log.
 const WAITING_MAX: usize = 64;
@@ -65,6 +70,8 @@ pub(crate) async fn run<R, W>(
     W: Outlet + Sync,
 {
     let mut connection = Connection {
+        house: &house,
+        peer: &peer,
         frames: Frames::new(reader, settings.request_size_max).silent_for(settings.idle_max),
         writer: Patient { outlet: writer, patience: settings.idle_max },
         waiting: FuturesOrdered::new(),
@@ -72,7 +79,7 @@ pub(crate) async fn run<R, W>(
         stop: &stop,
     };
     let ended = tokio::select! {
-        ended = connection.serve(&house, &peer) => ended,
+        ended = connection.serve() => ended,
         () = admission.must_leave() => Ended::Displaced,
     };
     match ended {
@@ -90,45 +97,74 @@ pub(crate) async fn run<R, W>(
     }
 }
 
+/// What is to be sent, and whose time that is.
+type Answer = (Result<Pieces, EncodeError>, Option<Context>);
+type Waiting = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
 struct Connection<'a, R, W> {
+    house: &'a Arc<House>,
+    peer: &'a Arc<Peer>,
     frames: Frames<R>,
     writer: Patient<W>,
-    waiting: FuturesOrdered<LaterPieces>,
+    waiting: FuturesOrdered<Waiting>,
     admission: &'a Admission,
     stop: &'a CancellationToken,
 }
 
 impl<R: AsyncRead + Unpin, W: Outlet + Sync> Connection<'_, R, W> {
-    async fn serve(&mut self, house: &Arc<House>, peer: &Arc<Peer>) -> Ended {
+    async fn serve(&mut self) -> Ended {
         loop {
-            if let Err(ended) = self.step(house, peer).await {
+            if let Err(ended) = self.step().await {
                 return ended;
             }
         }
     }
 
-    async fn step(&mut self, house: &Arc<House>, peer: &Arc<Peer>) -> Result<(), Ended> {
+    async fn step(&mut self) -> Result<(), Ended> {
+        if let Some(muted) = self.peer.mute.left() {
+            return self.sit_out(muted).await;
+        }
         let room = self.waiting.len() < WAITING_MAX && !self.stop.is_cancelled();
         tokio::select! {
             biased;
             Some(answer) = self.waiting.next(), if !self.waiting.is_empty() => {
-                let pieces = answer.map_err(Refusal::from)?;
-                Ok(pieces.write_framed(&self.writer).await?)
+                send(self.house, &self.writer, answer).await
             }
             () = self.stop.cancelled(), if self.waiting.is_empty() => Err(Ended::Stopped),
             frame = next(&mut self.frames, room) => {
                 let Some(frame) = frame? else { return Err(Ended::ByClient) };
                 self.admission.is_active();
-                self.take(house, peer, frame).await
+                self.take(frame).await
             }
         }
     }
 
-    async fn take(&mut self, house: &Arc<House>, peer: &Arc<Peer>, frame: bytes::Bytes) -> Result<(), Ended> {
-        let only_waits = handlers::only_waits(&frame);
-        let reply = tokio::select! {
+    /// No request is taken for so long. One that came before the client closed is taken afterwards.
+    async fn sit_out(&mut self, muted: Duration) -> Result<(), Ended> {
+        tokio::select! {
             biased;
-            reply = handlers::serve(house, peer, frame) => reply?,
+            Some(answer) = self.waiting.next(), if !self.waiting.is_empty() => {
+                send(self.house, &self.writer, answer).await
+            }
+            () = self.stop.cancelled(), if self.waiting.is_empty() => Err(Ended::Stopped),
+            () = tokio::time::sleep(muted) => Ok(()),
+            () = self.frames.closed() => {
+                if self.frames.is_empty() {
+                    return Err(Ended::ByClient);
+                }
+                tokio::select! {
+                    () = self.stop.cancelled() => Err(Ended::Stopped),
+                    () = tokio::time::sleep(muted) => Ok(()),
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, frame: bytes::Bytes) -> Result<(), Ended> {
+        let only_waits = handlers::only_waits(&frame);
+        let (reply, context) = tokio::select! {
+            biased;
+            reply = handlers::serve(self.house, self.peer, frame) => reply?,
             () = self.frames.closed(), if only_waits => return Err(Ended::ByClient),
             () = self.stop.cancelled(), if only_waits => return Err(Ended::Stopped),
         };
@@ -136,7 +172,7 @@ impl<R: AsyncRead + Unpin, W: Outlet + Sync> Connection<'_, R, W> {
             Reply::None => Ok(()),
             Reply::Close => Err(Ended::ByHandler),
             Reply::Later(answer) => {
-                self.waiting.push_back(answer);
+                self.waiting.push_back(Box::pin(async move { (answer.await, context) }));
                 Ok(())
             }
             Reply::Ready(pieces) => {
@@ -146,13 +182,26 @@ impl<R: AsyncRead + Unpin, W: Outlet + Sync> Connection<'_, R, W> {
                         Some(earlier) = self.waiting.next() => earlier,
                         () = self.frames.closed() => return Err(Ended::ByClient),
                     };
-                    let earlier = earlier.map_err(Refusal::from)?;
-                    earlier.write_framed(&self.writer).await?;
+                    send(self.house, &self.writer, earlier).await?;
                 }
-                Ok(pieces.write_framed(&self.writer).await?)
+                send(self.house, &self.writer, (Ok(pieces), context)).await
             }
         }
     }
+}
+
+/// Sends an answer, and counts the time that it takes where it counts for somebody.
+async fn send<W: Outlet + Sync>(
+    house: &House,
+    writer: &Patient<W>,
+    (pieces, context): Answer,
+) -> Result<(), Ended> {
+    let pieces = pieces.map_err(Refusal::from)?;
+    let Some(context) = context else { return Ok(pieces.write_framed(writer).await?) };
+    let stopwatch = Stopwatch::new();
+    stopwatch.measure(pieces.write_framed(writer)).await?;
+    house.quotas.sent(&context, stopwatch.spent_ns());
+    Ok(())
 }
 
 /// The next frame where there is room for it; else only the end of the connection, for which nobody has to wait further.

@@ -94,6 +94,11 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         std::future::pending().await
     }
 
+    /// Whether nothing has arrived that was not handed out.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
     /// Size of the frame at the front, prefix included, once its prefix has arrived.
     fn wanted(&self) -> Result<Option<usize>, FrameError> {
         let Some(prefix) = self.buffer.first_chunk::<PREFIX>() else { return Ok(None) };

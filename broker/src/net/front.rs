@@ -18,7 +18,7 @@ use crate::house::House;
 use crate::net::connection::ConnectionSettings;
 use crate::net::limits::{ConnectionLimits, Limits};
 use crate::net::listener::{Listener, SocketSettings};
-use crate::net::rate::RateSettings;
+use crate::quota::IpRate;
 
 /// How long open requests may take to end once the broker stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -78,6 +78,16 @@ impl Front {
             let (stop, dropped) = (door.stop.clone(), self.dropped.clone());
             self.tasks.spawn(listener.accept(house, limits, self.tasks.clone(), stop, dropped));
         }
+    }
+
+    /// The quota of an address, or of all without one, is this from now on.
+    pub(crate) fn set_ip_rate(&self, rate: IpRate) {
+        self.limits.set_ip_rate(rate);
+    }
+
+    /// No address has a quota any more.
+    pub(crate) fn clear_ip_rates(&self) {
+        self.limits.clear_ip_rates();
     }
 
     /// Takes over the limits and the listeners of a changed configuration: one that is no longer named is closed with
@@ -158,7 +168,7 @@ fn limits(network: &Network) -> Limits {
         per_ip_overrides: overrides(&network.max_connections_per_ip_overrides),
         rate: network.max_creation_rate,
         rate_of_listener: network.max_creation_rate_of_listener.clone(),
-        rate_settings: RateSettings { samples: network.quota_samples, window: network.quota_window },
+        window: network.rate_window,
         protected: several.then(|| network.inter_broker_listener.clone()),
     }
 }

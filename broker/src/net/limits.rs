@@ -1,8 +1,9 @@
 //! How many connections there may be: in all, through one listener, from one address, and how many new ones a second
-//! (`max.connections`, `max.connections.per.ip` with its overrides, `max.connection.creation.rate`).
+//! (`max.connections`, `max.connections.per.ip` with its overrides, `max.connection.creation.rate`, and the quotas of
+//! addresses, KIP-612).
 //!
 //! As in Kafka, a connection beyond the total or the rate waits, accepted but unread; one beyond its address's share is
-//! closed; and where a total is exceeded, because it was lowered or because brokers among themselves are let in always, the
+//! closed, one beyond its address's rate after a while; and where a total is exceeded, because it was lowered or because brokers among themselves are let in always, the
 //! connection that was silent for longest has to go. All limits may change at any time.
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,11 +12,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use coordinator::quotas::{Rate, ThrottleMs, Window};
+use coordinator::time::Monotonic;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::net::rate::{CreationRate, RateSettings};
+use crate::clock;
+use crate::net::ip_rates::IpRates;
+use crate::quota::IpRate;
 
 /// What holds. Listeners by name in capitals; one that is not named has no limit of its own.
 #[derive(Clone, Debug)]
@@ -27,7 +32,8 @@ pub(crate) struct Limits {
     /// New connections per second.
     pub(crate) rate: u32,
     pub(crate) rate_of_listener: BTreeMap<String, u32>,
-    pub(crate) rate_settings: RateSettings,
+    /// Over which rates are taken.
+    pub(crate) window: Window,
     /// The listener that brokers use among themselves, where there are others: neither the total nor the rate of
     /// the broker holds for it.
     pub(crate) protected: Option<String>,
@@ -48,8 +54,9 @@ struct State {
     next_seat: u64,
     by_ip: HashMap<IpAddr, usize>,
     by_listener: BTreeMap<Arc<str>, usize>,
-    rate: CreationRate,
-    rate_by_listener: BTreeMap<Arc<str>, CreationRate>,
+    rate: Rate,
+    rate_by_listener: BTreeMap<Arc<str>, Rate>,
+    ip_rates: IpRates,
 }
 
 struct Seat {
@@ -68,11 +75,13 @@ pub(crate) struct Admission {
     leave: CancellationToken,
 }
 
-enum Entrance {
+/// What becomes of a connection that was accepted.
+pub(crate) enum Verdict {
     Admitted(Admission),
     /// The address has as many as it may.
     Refused,
-    Full,
+    /// The address makes more than it may a second: it is closed after a wait, so that it does not come back at once.
+    Held(Duration),
 }
 
 impl ConnectionLimits {
@@ -83,8 +92,9 @@ impl ConnectionLimits {
             next_seat: 0,
             by_ip: HashMap::new(),
             by_listener: BTreeMap::new(),
-            rate: CreationRate::default(),
+            rate: Rate::default(),
             rate_by_listener: BTreeMap::new(),
+            ip_rates: IpRates::default(),
         };
         Arc::new(ConnectionLimits { began: Instant::now(), state: Mutex::new(state), freed: Notify::new() })
     }
@@ -98,34 +108,47 @@ impl ConnectionLimits {
         self.freed.notify_waiters();
     }
 
-    /// A place for a connection of `ip` through `listener`, waited for where there is none; `None` where the address
-    /// has as many as it may.
-    pub(crate) async fn admit(self: &Arc<Self>, listener: &Arc<str>, ip: IpAddr) -> Option<Admission> {
-        let pause = self.state().pause(listener, self.began.elapsed());
-        if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
+    /// The quota of an address, or of all without one, is this from now on.
+    pub(crate) fn set_ip_rate(&self, rate: IpRate) {
+        self.state().ip_rates.set(rate);
+    }
+
+    /// No address has a quota any more.
+    pub(crate) fn clear_ip_rates(&self) {
+        self.state().ip_rates.clear();
+    }
+
+    /// A place for a connection of `ip` through `listener`, waited for where there is none.
+    pub(crate) async fn admit(self: &Arc<Self>, listener: &Arc<str>, ip: IpAddr) -> Verdict {
+        let pause = self.state().pause(listener, clock::now().mono);
+        if pause > 0 {
+            tokio::time::sleep(Duration::from_millis(pause.into())).await;
         }
         loop {
             let mut freed = std::pin::pin!(self.freed.notified());
             // Before the look: what is freed after it wakes us.
             freed.as_mut().enable();
-            match self.enter(listener, ip) {
-                Entrance::Admitted(admission) => return Some(admission),
-                Entrance::Refused => return None,
-                Entrance::Full => freed.await,
+            if let Some(verdict) = self.enter(listener, ip) {
+                return verdict;
             }
+            freed.await;
         }
     }
 
-    fn enter(self: &Arc<Self>, listener: &Arc<str>, ip: IpAddr) -> Entrance {
+    /// `None`: there is no place.
+    fn enter(self: &Arc<Self>, listener: &Arc<str>, ip: IpAddr) -> Option<Verdict> {
         let mut state = self.state();
         if !state.has_room(listener) {
-            return Entrance::Full;
+            return None;
+        }
+        let wait = state.pause_of_ip(listener, ip, clock::now().mono);
+        if wait > 0 {
+            return Some(Verdict::Held(Duration::from_millis(wait.into())));
         }
         let max = *state.limits.per_ip_overrides.get(&ip).unwrap_or(&state.limits.per_ip);
         let from_here = state.by_ip.get(&ip).copied().unwrap_or(0);
         if from_here >= max {
-            return Entrance::Refused;
+            return Some(Verdict::Refused);
         }
         state.by_ip.insert(ip, from_here + 1);
         *state.by_listener.entry(Arc::clone(listener)).or_default() += 1;
@@ -138,7 +161,7 @@ impl ConnectionLimits {
         state.seats.insert(seat, taken);
         state.close_surplus();
         let (limits, listener) = (Arc::clone(self), Arc::clone(listener));
-        Entrance::Admitted(Admission { limits, seat, ip, listener, activity, leave })
+        Some(Verdict::Admitted(Admission { limits, seat, ip, listener, activity, leave }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -157,17 +180,32 @@ impl State {
         through < own && (self.is_protected(listener) || self.seats.len() < self.limits.total)
     }
 
-    /// Counts a new connection and says how long it has to wait. `now` is since the broker's start.
-    fn pause(&mut self, listener: &Arc<str>, now: Duration) -> Duration {
-        let settings = self.limits.rate_settings;
+    /// Counts a new connection and says how long it has to wait. Unit: ms.
+    fn pause(&mut self, listener: &Arc<str>, now: Monotonic) -> ThrottleMs {
+        let window = self.limits.window;
         let of_broker = match self.is_protected(listener) {
-            true => Duration::ZERO,
-            false => self.rate.record(now, self.limits.rate, settings),
+            true => 0,
+            false => pause(&mut self.rate, self.limits.rate, now, window),
         };
         let own = self.limits.rate_of_listener.get(&**listener).copied().unwrap_or(u32::MAX);
         let of_listener =
-            self.rate_by_listener.entry(Arc::clone(listener)).or_default().record(now, own, settings);
+            pause(self.rate_by_listener.entry(Arc::clone(listener)).or_default(), own, now, window);
         of_broker.max(of_listener)
+    }
+
+    /// Counts a new connection of an address with a quota; above zero it must not come in, and then counts for nobody.
+    fn pause_of_ip(&mut self, listener: &Arc<str>, ip: IpAddr, now: Monotonic) -> ThrottleMs {
+        let window = self.limits.window;
+        let wait = self.ip_rates.record(ip, now, window);
+        if wait > 0 {
+            if !self.is_protected(listener) {
+                self.rate.record(-1.0, now, window);
+            }
+            if let Some(rate) = self.rate_by_listener.get_mut(listener) {
+                rate.record(-1.0, now, window);
+            }
+        }
+        wait
     }
 
     /// Asks the connections that were silent for longest to leave, as many as there are too many.
@@ -185,6 +223,13 @@ impl State {
         }
         info!("{} connections are closed: there are more than max.connections", staying.len().min(surplus));
     }
+}
+
+/// Counts one more; no pause is longer than one sample of the window.
+fn pause(rate: &mut Rate, max: u32, now: Monotonic, window: Window) -> ThrottleMs {
+    let longest = ThrottleMs::try_from(window.sample_ms).unwrap_or(ThrottleMs::MAX);
+    rate.record(1.0, now, window);
+    rate.wait_at_most(longest, f64::from(max), now, window)
 }
 
 impl Admission {
@@ -234,25 +279,32 @@ mod tests {
             per_ip_overrides: HashMap::new(),
             rate: u32::MAX,
             rate_of_listener: BTreeMap::new(),
-            rate_settings: RateSettings::default(),
+            window: Window { sample_ms: 1000, samples: 11 },
             protected: None,
         }
     }
 
     /// `None`: it would have to wait.
-    fn at_once(limits: &Arc<ConnectionLimits>, listener: &str, ip: IpAddr) -> Option<Option<Admission>> {
+    fn at_once(limits: &Arc<ConnectionLimits>, listener: &str, ip: IpAddr) -> Option<Verdict> {
         limits.admit(&listener.into(), ip).now_or_never()
     }
 
+    fn is_refused(limits: &Arc<ConnectionLimits>, listener: &str, ip: IpAddr) -> bool {
+        matches!(at_once(limits, listener, ip), Some(Verdict::Refused))
+    }
+
     fn admitted(limits: &Arc<ConnectionLimits>, listener: &str) -> Admission {
-        at_once(limits, listener, HERE).flatten().expect("there is room")
+        match at_once(limits, listener, HERE) {
+            Some(Verdict::Admitted(admission)) => admission,
+            _ => panic!("there is room"),
+        }
     }
 
     #[test]
     fn an_address_is_refused_beyond_its_limit_and_welcome_again_when_one_leaves() {
         let limits = ConnectionLimits::new(limits(10, 1));
         let first = admitted(&limits, "A");
-        assert!(at_once(&limits, "A", HERE).is_some_and(|refused| refused.is_none()));
+        assert!(is_refused(&limits, "A", HERE));
         drop(first);
         admitted(&limits, "A");
     }
@@ -262,10 +314,10 @@ mod tests {
         let other = IpAddr::from([127, 0, 0, 9]);
         let shut = Limits { per_ip_overrides: HashMap::from([(other, 0)]), ..limits(10, 5) };
         let counted = ConnectionLimits::new(shut);
-        assert!(at_once(&counted, "A", other).is_some_and(|refused| refused.is_none()));
+        assert!(is_refused(&counted, "A", other));
         admitted(&counted, "A");
         counted.change(limits(10, 5));
-        assert!(at_once(&counted, "A", other).flatten().is_some());
+        assert!(matches!(at_once(&counted, "A", other), Some(Verdict::Admitted(_))));
     }
 
     #[test]
@@ -285,7 +337,9 @@ mod tests {
         let _first = admitted(&counted, "A");
         let waiting = {
             let counted = Arc::clone(&counted);
-            tokio::spawn(async move { counted.admit(&"A".into(), HERE).await.is_some() })
+            tokio::spawn(
+                async move { matches!(counted.admit(&"A".into(), HERE).await, Verdict::Admitted(_)) },
+            )
         };
         tokio::task::yield_now().await;
         counted.change(limits(2, 10));
@@ -311,5 +365,20 @@ mod tests {
         let client = admitted(&counted, "CLIENTS");
         let _broker = admitted(&counted, "INTERNAL");
         assert!(client.must_leave().now_or_never().is_some());
+    }
+
+    #[test]
+    fn an_address_beyond_its_rate_is_held_and_counts_for_nobody_else() {
+        let counted = ConnectionLimits::new(Limits { rate: 100, ..limits(1000, 1000) });
+        counted.set_ip_rate(IpRate { ip: Some(HERE), rate: Some(1) });
+        let _ten: Vec<Admission> = (0..10).map(|_| admitted(&counted, "A")).collect();
+        // The rate of the broker lets in a thousand at once.
+        for _ in 0..2000 {
+            assert!(matches!(at_once(&counted, "A", HERE), Some(Verdict::Held(wait)) if !wait.is_zero()));
+        }
+        let other = IpAddr::from([127, 0, 0, 9]);
+        assert!(matches!(at_once(&counted, "A", other), Some(Verdict::Admitted(_))));
+        counted.set_ip_rate(IpRate { ip: Some(HERE), rate: None });
+        admitted(&counted, "A");
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -14,10 +15,13 @@ use tracing::{debug, warn};
 use crate::handlers::Peer;
 use crate::house::House;
 use crate::net::connection::{self, ConnectionSettings};
-use crate::net::limits::{Admission, ConnectionLimits};
+use crate::net::limits::{Admission, ConnectionLimits, Verdict};
 
 /// Pause after a failed accept (out of file descriptors), so that it does not spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Connections of one listener that are held before they are closed; further ones are closed at once. Bounds open files.
+const HELD_MAX: usize = 1000;
 
 /// How a listener's sockets are set up.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +40,8 @@ pub(crate) struct Listener {
     name: Arc<str>,
     socket: TcpListener,
     settings: SocketSettings,
+    /// Places for connections that are held.
+    held: Arc<Semaphore>,
 }
 
 impl Listener {
@@ -46,7 +52,8 @@ impl Listener {
             socket.set_recv_buffer_size(u32::try_from(size).unwrap_or(u32::MAX))?;
         }
         socket.bind(address)?;
-        Ok(Listener { name: name.into(), socket: socket.listen(settings.backlog)?, settings })
+        let held = Arc::new(Semaphore::new(HELD_MAX));
+        Ok(Listener { name: name.into(), socket: socket.listen(settings.backlog)?, settings, held })
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -69,7 +76,9 @@ impl Listener {
                 accepted = self.next(&limits) => accepted,
             };
             match accepted {
-                Ok(Some((stream, address, admission))) => {
+                Ok((stream, _, Verdict::Refused)) => drop(stream),
+                Ok((stream, address, Verdict::Held(wait))) => self.hold(stream, address, wait, &tasks, &stop),
+                Ok((stream, address, Verdict::Admitted(admission))) => {
                     let serving = self.serve(Arc::clone(&house), stream, address, admission, stop.clone());
                     let dropped = dropped.clone();
                     tasks.spawn(async move {
@@ -79,7 +88,6 @@ impl Listener {
                         }
                     });
                 }
-                Ok(None) => {}
                 Err(error) => {
                     warn!(listener = %self.name, %error, "cannot accept a connection; raise `ulimit -n` if it is about open files");
                     tokio::time::sleep(ACCEPT_RETRY).await;
@@ -88,22 +96,41 @@ impl Listener {
         }
     }
 
-    async fn next(
+    /// Leaves a connection open and unread for `wait`, and then closes it.
+    fn hold(
         &self,
-        limits: &Arc<ConnectionLimits>,
-    ) -> io::Result<Option<(TcpStream, SocketAddr, Admission)>> {
+        stream: TcpStream,
+        address: SocketAddr,
+        wait: Duration,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) {
+        debug!(client = %address, ?wait, "connection refused: its address makes more than its quota allows");
+        let Ok(place) = Arc::clone(&self.held).try_acquire_owned() else { return };
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+            drop((stream, place));
+        });
+    }
+
+    async fn next(&self, limits: &Arc<ConnectionLimits>) -> io::Result<(TcpStream, SocketAddr, Verdict)> {
         let (stream, address) = self.socket.accept().await?;
-        let Some(admission) = limits.admit(&self.name, address.ip()).await else {
+        let verdict = limits.admit(&self.name, address.ip().to_canonical()).await;
+        if let Verdict::Refused = verdict {
             debug!(client = %address, "connection refused: its address has as many as max.connections.per.ip allows");
-            return Ok(None);
-        };
+            return Ok((stream, address, verdict));
+        }
         stream.set_nodelay(true)?;
         let socket = SockRef::from(&stream);
         socket.set_keepalive(true)?;
         if let Some(size) = self.settings.send_buffer {
             socket.set_send_buffer_size(size)?;
         }
-        Ok(Some((stream, address, admission)))
+        Ok((stream, address, verdict))
     }
 
     fn serve(
@@ -114,7 +141,7 @@ impl Listener {
         admission: Admission,
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let peer = Arc::new(Peer { listener: Arc::clone(&self.name), address });
+        let peer = Arc::new(Peer::new(Arc::clone(&self.name), address));
         let settings = self.settings.connection;
         async move {
             let (reader, writer) = stream.into_split();

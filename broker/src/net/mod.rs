@@ -5,9 +5,10 @@
 pub(crate) mod connection;
 pub(crate) mod frames;
 pub(crate) mod front;
+mod ip_rates;
 pub(crate) mod limits;
 pub(crate) mod listener;
 pub(crate) mod outlet;
-pub(crate) mod rate;
 pub(crate) mod reply;
 pub(crate) mod scatter;
+pub(crate) mod throttled;

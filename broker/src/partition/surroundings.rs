@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use coordinator::replication::{LeaderSettings, Moment, Throttle, ThrottleWindow, UNKNOWN_BROKER_EPOCH};
+use coordinator::quotas::Window;
+use coordinator::replication::{LeaderSettings, Moment, Throttle, UNKNOWN_BROKER_EPOCH};
 use storage::types::BrokerId;
 
 use crate::clock;
@@ -81,7 +82,7 @@ pub(crate) struct Throttled {
 }
 
 impl Throttled {
-    fn new(window: ThrottleWindow, limit: Option<u64>) -> Throttled {
+    fn new(window: Window, limit: Option<u64>) -> Throttled {
         Throttled { throttle: Mutex::new(Throttle::new(window, limit)) }
     }
 

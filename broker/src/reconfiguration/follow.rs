@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tracing::{debug, info, warn};
 
-use super::properties;
+use super::{properties, quotas};
 use crate::clock;
 use crate::cluster::config_changes::Changed;
 use crate::cluster::controller::ControllerHandle;
@@ -19,9 +19,10 @@ use crate::config::properties::Properties;
 use crate::house::House;
 use crate::net::front::Front;
 use crate::presence::{self, Presence};
+use crate::quota::stored::Subject;
 
 /// Pause before ZooKeeper is asked again after it failed to answer.
-const RETRY_PAUSE: Duration = Duration::from_millis(250);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
 
@@ -41,8 +42,11 @@ pub(crate) async fn follow(running: Running, mut changes: mpsc::Receiver<Changed
             Changed::One(change) => match change.entity_type.as_str() {
                 "topics" => topic(house, controller, &change.entity).await,
                 "brokers" if concerns(house, &change.entity) => broker(&running).await,
-                // Quotas and credentials have no effect yet; other brokers have their own.
-                _ => debug!(path = change.path(), "configs of no effect here were changed"),
+                _ => match Subject::at(&change.entity_type, &change.entity) {
+                    Some(subject) => quotas::follow(&running, &subject).await,
+                    // Other brokers have their own.
+                    None => debug!(path = change.path(), "configs of no effect here were changed"),
+                },
             },
             Changed::Everything => {
                 info!("notices of changed configs were missed; all configs are read again");
@@ -144,6 +148,7 @@ async fn everything(running: &Running) {
     for name in hosted.chain(overridden).collect::<BTreeSet<String>>() {
         topic(house, controller, &name).await;
     }
+    quotas::follow_all(running).await;
 }
 
 /// Reads the configs of topics whose first partition here is about to be made. One that cannot be read begins with the

@@ -5,6 +5,7 @@
 
 pub(crate) mod alter;
 mod follow;
+mod quotas;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 pub(crate) use follow::{Running, follow, load_topics};
+pub(crate) use quotas::load as load_quotas;
 
 use crate::cluster::client::ZooKeeper;
 use crate::cluster::entities::{self, ConfigsError, Entity, Stored};

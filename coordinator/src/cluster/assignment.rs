@@ -18,9 +18,17 @@ pub enum AssignmentError {
     NoReplicas,
     #[error("Replication factor: {wanted} larger than available brokers: {available}.")]
     TooFewBrokers { wanted: i32, available: usize },
+    /// Ours: Kafka tries, and fails for want of memory.
+    #[error(
+        "Number of partitions must not be larger than {PARTITIONS_MAX}: ZooKeeper holds no topic with more."
+    )]
+    TooManyPartitions,
     #[error("Not all brokers have rack information for replica rack aware assignment.")]
     RackMissing,
 }
+
+/// Partitions of one topic. Its znode, which has to stay below 1 MiB (`jute.maxbuffer`), lists the replicas of all of them.
+pub(super) const PARTITIONS_MAX: i32 = 100_000;
 
 /// Where the round-robin starts and what is placed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +54,9 @@ pub fn assign_replicas(
 ) -> Result<BTreeMap<i32, Vec<BrokerId>>, AssignmentError> {
     if placement.partitions <= 0 {
         return Err(AssignmentError::NoPartitions);
+    }
+    if placement.first_partition.saturating_add(placement.partitions) > PARTITIONS_MAX {
+        return Err(AssignmentError::TooManyPartitions);
     }
     if placement.replication_factor <= 0 {
         return Err(AssignmentError::NoReplicas);

@@ -88,6 +88,10 @@ impl Partitions {
         self.nodes.get_mut(slot.0 as usize)?.cached.as_mut()
     }
 
+    pub(super) fn peek(&self, slot: Slot) -> Option<&Cached> {
+        self.nodes.get(slot.0 as usize)?.cached.as_ref()
+    }
+
     /// Behind all others; a partition that is already there keeps its place and gets the new state.
     pub(super) fn push(&mut self, cached: Cached) {
         let key = (cached.topic.key(), cached.partition);

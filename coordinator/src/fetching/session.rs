@@ -97,10 +97,15 @@ impl Cached {
 
     /// Whether the fetcher must be told, remembering what it is told.
     fn tell(&mut self, answered: &Answered) -> bool {
-        let moved = self.high_watermark != answered.high_watermark || self.log_start != answered.log_start;
+        let must = self.must_tell(answered);
         self.log_start = answered.log_start;
         // After an error the partition is told again as soon as the error is gone.
         self.high_watermark = if answered.failed { Offset::NONE } else { answered.high_watermark };
+        must
+    }
+
+    fn must_tell(&self, answered: &Answered) -> bool {
+        let moved = self.high_watermark != answered.high_watermark || self.log_start != answered.log_start;
         moved || answered.has_records || answered.failed || answered.redirected
     }
 }
@@ -201,6 +206,24 @@ impl Session {
             partition: cached.partition,
             wanted: cached.wanted,
         })
+    }
+
+    /// Says of each answer whether it would have to be sent, and remembers nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::settle`].
+    pub fn would_send(
+        &self,
+        epoch: i32,
+        answers: impl IntoIterator<Item = (Slot, Answered)>,
+    ) -> Result<Vec<bool>, SessionError> {
+        if epoch != self.epoch {
+            return Err(SessionError::WrongEpoch);
+        }
+        let must =
+            |(slot, answered)| self.partitions.peek(slot).is_none_or(|cached| cached.must_tell(&answered));
+        Ok(answers.into_iter().map(must).collect())
     }
 
     /// Says of each answer whether it must be sent, and remembers it as sent.

@@ -26,4 +26,4 @@ pub use orders::{
     EpochMismatch, Obedience, StaleController, StaleRole, UNKNOWN_BROKER_EPOCH, check_leader_epoch,
     check_role, is_for_former_life, is_old_news, may_stop,
 };
-pub use throttle::{Throttle, ThrottleWindow};
+pub use throttle::Throttle;

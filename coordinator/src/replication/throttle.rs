@@ -1,35 +1,24 @@
 //! A rate of bytes that replication may not exceed for the replicas it is meant for (KIP-73).
 //!
 //! Bytes are counted when they have passed, so a rate may be exceeded once and is then waited for; what a limit counts is
-//! the mean over the last [`ThrottleWindow`], as Kafka's `replication.quota.window.num` times `.size.seconds` has it.
+//! the mean over the last [`Window`], as Kafka's `replication.quota.window.num` times `.size.seconds` has it.
 
-use std::collections::VecDeque;
-
+use crate::quotas::{Samples, Window};
 use crate::time::Monotonic;
-
-/// Lengths of time, in ms, and how many of them are looked back on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ThrottleWindow {
-    /// `replication.quota.window.size.seconds`. Unit: ms. Range: `1..`.
-    pub sample_ms: u64,
-    /// `replication.quota.window.num`. Range: `1..`.
-    pub samples: usize,
-}
 
 /// Bytes of one direction, and the limit.
 #[derive(Clone, Debug)]
 pub struct Throttle {
-    window: ThrottleWindow,
+    window: Window,
     /// Unit: bytes per second. `None`: no limit.
     limit: Option<u64>,
-    /// Begin of each sample and its bytes, oldest first.
-    samples: VecDeque<(Monotonic, u64)>,
+    samples: Samples,
 }
 
 impl Throttle {
     #[must_use]
-    pub fn new(window: ThrottleWindow, limit: Option<u64>) -> Throttle {
-        Throttle { window, limit, samples: VecDeque::new() }
+    pub fn new(window: Window, limit: Option<u64>) -> Throttle {
+        Throttle { window, limit, samples: Samples::default() }
     }
 
     pub fn set_limit(&mut self, limit: Option<u64>) {
@@ -37,30 +26,20 @@ impl Throttle {
     }
 
     /// So many bytes have passed.
+    #[allow(clippy::cast_precision_loss, reason = "a rate need not be exact")]
     pub fn record(&mut self, bytes: u64, now: Monotonic) {
-        self.forget(now);
-        match self.samples.back_mut() {
-            Some((begin, sum)) if begin.ms_until(now) < self.window.sample_ms => *sum += bytes,
-            _ => self.samples.push_back((now, bytes)),
-        }
+        self.samples.add(bytes as f64, now, self.window);
     }
 
     /// Whether more has to wait.
+    #[allow(clippy::cast_precision_loss, reason = "a rate need not be exact")]
     pub fn is_exceeded(&mut self, now: Monotonic) -> bool {
         let Some(limit) = self.limit else { return false };
-        self.forget(now);
-        let Some((begin, _)) = self.samples.front() else { return false };
-        let bytes: u64 = self.samples.iter().map(|(_, sum)| sum).sum();
+        self.samples.forget(now, self.window);
+        let Some(began) = self.samples.began() else { return false };
         // A rate over less than a sample says nothing.
-        let elapsed_ms = begin.ms_until(now).max(self.window.sample_ms);
-        u128::from(bytes) * 1000 > u128::from(limit) * u128::from(elapsed_ms)
-    }
-
-    fn forget(&mut self, now: Monotonic) {
-        let span = self.window.sample_ms.saturating_mul(self.window.samples as u64);
-        while self.samples.front().is_some_and(|(begin, _)| begin.ms_until(now) >= span) {
-            self.samples.pop_front();
-        }
+        let elapsed_ms = began.ms_until(now).max(self.window.sample_ms);
+        self.samples.sum() * 1000.0 > limit as f64 * elapsed_ms as f64
     }
 }
 
@@ -68,7 +47,7 @@ impl Throttle {
 mod tests {
     use super::*;
 
-    const WINDOW: ThrottleWindow = ThrottleWindow { sample_ms: 1000, samples: 11 };
+    const WINDOW: Window = Window { sample_ms: 1000, samples: 11 };
 
     #[test]
     fn without_a_limit_nothing_is_too_much() {

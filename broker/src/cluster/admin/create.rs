@@ -17,6 +17,7 @@ use crate::cluster::loading::fresh_ids;
 use crate::cluster::znodes::{encode_topic, paths};
 use crate::config::BrokerConfig;
 use crate::config::properties::Properties;
+use crate::quota::Changes;
 
 /// A topic to be made.
 #[derive(Clone, Debug, Default)]
@@ -52,13 +53,14 @@ impl Admin<'_> {
         topics: Vec<NewTopic>,
         validate_only: bool,
         timeout_ms: i32,
+        changes: &mut Changes<'_>,
     ) -> Vec<Result<CreatedTopic, AdminError>> {
         let deadline = deadline(timeout_ms);
         let mut results = Vec::with_capacity(topics.len());
         let mut names = Vec::with_capacity(topics.len());
         for topic in topics {
             names.push(topic.name.clone());
-            results.push(self.create_topic(config, topic, validate_only).await);
+            results.push(self.create_topic(config, topic, validate_only, changes).await);
         }
         if validate_only {
             return results;
@@ -83,6 +85,7 @@ impl Admin<'_> {
         config: &BrokerConfig,
         topic: NewTopic,
         validate_only: bool,
+        changes: &mut Changes<'_>,
     ) -> Result<CreatedTopic, AdminError> {
         let name = topic.name.clone();
         if self.metadata.snapshot().topic(&name).is_some() {
@@ -103,6 +106,7 @@ impl Admin<'_> {
             configs: overrides,
         };
         if !validate_only {
+            changes.record(created.partitions.len())?;
             tracing::info!(topic = name, partitions = created.partitions.len(), "creating");
             configs::write(self.zookeeper, "topics", &name, &configs).await?;
             let assignments =

@@ -9,6 +9,7 @@ use storage::types::BrokerId;
 use super::{Admin, AdminError, all_led, deadline, list};
 use crate::cluster::loading::all_brokers;
 use crate::cluster::znodes::{self, encode_topic, paths};
+use crate::quota::Changes;
 
 /// A topic that shall have more partitions.
 #[derive(Clone, Debug)]
@@ -27,6 +28,7 @@ impl Admin<'_> {
         topics: Vec<MorePartitions>,
         validate_only: bool,
         timeout_ms: i32,
+        changes: &mut Changes<'_>,
     ) -> Vec<Result<(), AdminError>> {
         let deadline = deadline(timeout_ms);
         let brokers = match all_brokers(self.zookeeper).await {
@@ -36,7 +38,7 @@ impl Admin<'_> {
         let mut grown = Vec::with_capacity(topics.len());
         for topic in topics {
             let name = topic.topic.clone();
-            grown.push((name, self.grow(topic, &brokers, validate_only).await));
+            grown.push((name, self.grow(topic, &brokers, validate_only, changes).await));
         }
         let mut results = Vec::with_capacity(grown.len());
         for (name, result) in grown {
@@ -63,6 +65,7 @@ impl Admin<'_> {
         wanted: MorePartitions,
         brokers: &[LiveBroker],
         validate_only: bool,
+        changes: &mut Changes<'_>,
     ) -> Result<Vec<i32>, AdminError> {
         let name = &wanted.topic;
         let unknown = || {
@@ -87,10 +90,12 @@ impl Admin<'_> {
             return Err(unknown());
         }
         let new = new_assignments(&record, &wanted, brokers)?;
+        let added = new.len();
         for (index, replicas) in new {
             record.assignments.insert(index, Assignment::of(replicas));
         }
         if !validate_only {
+            changes.record(added)?;
             tracing::info!(topic = name, partitions = record.assignments.len(), "adding partitions");
             self.zookeeper.set(&path, &encode_topic(&record), None).await?;
         }

@@ -25,6 +25,7 @@ use super::client::ZooKeeper;
 use super::configs::ConfigWriteError;
 use super::metadata::{MetadataCache, MetadataSnapshot};
 use super::znodes::Unreadable;
+use crate::quota::TooManyChanges;
 use coordinator::cluster::AssignmentError;
 
 /// A refusal as the client gets it.
@@ -69,10 +70,19 @@ impl From<ConfigWriteError> for AdminError {
     }
 }
 
+impl From<TooManyChanges> for AdminError {
+    /// The code has no other words than its own, and Kafka leaves those out.
+    fn from(TooManyChanges: TooManyChanges) -> AdminError {
+        AdminError { error: ResponseError::ThrottlingQuotaExceeded, message: None }
+    }
+}
+
 impl From<AssignmentError> for AdminError {
     fn from(error: AssignmentError) -> AdminError {
         let code = match error {
-            AssignmentError::NoPartitions => ResponseError::InvalidPartitions,
+            AssignmentError::NoPartitions | AssignmentError::TooManyPartitions => {
+                ResponseError::InvalidPartitions
+            }
             AssignmentError::NoReplicas | AssignmentError::TooFewBrokers { .. } => {
                 ResponseError::InvalidReplicationFactor
             }

@@ -10,6 +10,7 @@ use crate::cluster::entities::{self, Entity};
 use crate::config::BrokerConfig;
 use crate::config::layers::Layers;
 use crate::config::properties::Properties;
+use crate::quota::Changes;
 
 const WAIT_MS: i32 = 20_000;
 
@@ -25,7 +26,11 @@ impl Member {
     }
 
     async fn refusal(&self, topic: NewTopic) -> (ResponseError, String) {
-        let made = self.admin().create_topics(&config(), vec![topic], false, WAIT_MS).await.pop();
+        let made = self
+            .admin()
+            .create_topics(&config(), vec![topic], false, WAIT_MS, &mut Changes::unlimited())
+            .await
+            .pop();
         match made {
             Some(Err(AdminError { error, message })) => (error, message.unwrap_or_default()),
             other => panic!("not refused: {other:?}"),
@@ -33,7 +38,11 @@ impl Member {
     }
 
     async fn make(&self, topic: NewTopic) {
-        let made = self.admin().create_topics(&config(), vec![topic], false, WAIT_MS).await.pop();
+        let made = self
+            .admin()
+            .create_topics(&config(), vec![topic], false, WAIT_MS, &mut Changes::unlimited())
+            .await
+            .pop();
         assert!(matches!(made, Some(Ok(_))), "{made:?}");
     }
 }
@@ -74,7 +83,8 @@ async fn a_topic_is_made_with_the_nodes_kafka_writes_and_has_leaders_when_the_an
         ],
         ..sized("t1", 2, 1)
     };
-    let made = member.admin().create_topics(&config(), vec![topic], false, WAIT_MS).await;
+    let made =
+        member.admin().create_topics(&config(), vec![topic], false, WAIT_MS, &mut Changes::unlimited()).await;
     let [Ok(created)] = &made[..] else { panic!("{made:?}") };
     assert_eq!((&created.partitions[..], created.replication_factor), (&[0, 1][..], 1));
     let cluster = member.replicas.metadata.snapshot();
@@ -154,16 +164,28 @@ async fn what_kafka_refuses_is_refused_in_its_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_does_not_wait_times_out_and_is_done_all_the_same() {
     let member = Member::ready("admin-timeout").await;
-    let made = member.admin().create_topics(&config(), vec![named("t")], false, 0).await.pop();
+    let made = member
+        .admin()
+        .create_topics(&config(), vec![named("t")], false, 0, &mut Changes::unlimited())
+        .await
+        .pop();
     assert_eq!(made.map(|made| made.map(drop)), Some(Err(timed_out())));
     member.has_replicas(&["t-0"]).await;
 
     let unknown_broker = assigned("u", &[(0, &[9])]);
-    let made = member.admin().create_topics(&config(), vec![unknown_broker], false, 50).await.pop();
+    let made = member
+        .admin()
+        .create_topics(&config(), vec![unknown_broker], false, 50, &mut Changes::unlimited())
+        .await
+        .pop();
     assert_eq!(made.map(|made| made.map(drop)), Some(Err(timed_out())));
     assert!(member.data("/brokers/topics/u").await.is_some());
 
-    let only_checked = member.admin().create_topics(&config(), vec![named("v")], true, 0).await.pop();
+    let only_checked = member
+        .admin()
+        .create_topics(&config(), vec![named("v")], true, 0, &mut Changes::unlimited())
+        .await
+        .pop();
     assert!(matches!(only_checked, Some(Ok(_))));
     assert!(member.data("/brokers/topics/v").await.is_none());
 }
@@ -177,7 +199,7 @@ async fn a_deleted_topic_is_gone_when_the_answer_comes() {
     let member = Member::ready("admin-delete").await;
     member.make(sized("t", 3, 1)).await;
     let names = ["t".to_owned(), "unknown".to_owned()];
-    let results = member.admin().delete_topics(&names, WAIT_MS).await;
+    let results = member.admin().delete_topics(&names, WAIT_MS, &mut Changes::unlimited()).await;
     let unknown = AdminError { error: ResponseError::UnknownTopicOrPartition, message: None };
     assert_eq!(results, [Ok(()), Err(unknown)]);
     assert!(member.replicas.metadata.snapshot().topic("t").is_none());
@@ -204,11 +226,18 @@ async fn a_topic_grows_or_the_reason_why_not_is_told() {
         (grow("t", 2, Some(&[&[9]])), "Unknown broker(s) in replica assignment: 9."),
     ];
     for (wanted, message) in refusals {
-        let result = member.admin().create_partitions(vec![wanted], false, WAIT_MS).await.pop();
+        let result = member
+            .admin()
+            .create_partitions(vec![wanted], false, WAIT_MS, &mut Changes::unlimited())
+            .await
+            .pop();
         let refused = result.expect("a result").expect_err("refused");
         assert_eq!(refused.message.as_deref(), Some(message));
     }
-    let grown = member.admin().create_partitions(vec![grow("t", 3, None)], false, WAIT_MS).await;
+    let grown = member
+        .admin()
+        .create_partitions(vec![grow("t", 3, None)], false, WAIT_MS, &mut Changes::unlimited())
+        .await;
     assert_eq!(grown, [Ok(())]);
     member.has_replicas(&["t-0", "t-1", "t-2"]).await;
     assert_eq!(member.replicas.metadata.snapshot().topic_id("t"), id);

@@ -22,8 +22,6 @@ pub(crate) enum EntityError {
     Invalid(#[from] Invalid),
 }
 
-const NOT_YET: &str = "quotas are not enforced yet";
-
 #[rustfmt::skip]
 const CREDENTIALS: &[Key] = keys! {
     "SCRAM-SHA-256": Text = None, Any, Medium, ClusterWide => NoEffect("SASL is not supported yet"),
@@ -34,21 +32,26 @@ const CREDENTIALS: &[Key] = keys! {
 
 #[rustfmt::skip]
 const QUOTAS: &[Key] = keys! {
-    "producer_byte_rate": Long = Some("9223372036854775807"), Any, Medium, ClusterWide => NoEffect(NOT_YET),
+    "producer_byte_rate": Long = Some("9223372036854775807"), Any, Medium, ClusterWide => Honoured,
         "Bytes per second that may be produced.";
-    "consumer_byte_rate": Long = Some("9223372036854775807"), Any, Medium, ClusterWide => NoEffect(NOT_YET),
+    "consumer_byte_rate": Long = Some("9223372036854775807"), Any, Medium, ClusterWide => Honoured,
         "Bytes per second that may be consumed.";
-    "request_percentage": Double = Some("2.147483647E9"), Any, Medium, ClusterWide => NoEffect(NOT_YET),
+    "request_percentage": Double = Some("2.147483647E9"), Any, Medium, ClusterWide => Honoured,
         "Time of one thread that requests may take, in percent.";
-    "controller_mutation_rate": Double = Some("2.147483647E9"), Any, Medium, ClusterWide => NoEffect(NOT_YET),
+    "controller_mutation_rate": Double = Some("2.147483647E9"), Any, Medium, ClusterWide => Honoured,
         "Partitions per second that may be created or deleted.";
 };
 
 #[rustfmt::skip]
 const CONNECTIONS: &[Key] = keys! {
-    "connection_creation_rate": Int = Some("2147483647"), AtLeast(0.0), Medium, ClusterWide => NoEffect(NOT_YET),
+    "connection_creation_rate": Int = Some("2147483647"), AtLeast(0.0), Medium, ClusterWide => Honoured,
         "Connections per second that an address may open.";
 };
+
+/// Whether a key of a user or client is one of its quotas.
+pub(crate) fn is_quota(name: &str) -> bool {
+    QUOTAS.iter().any(|key| key.name == name)
+}
 
 impl Entity {
     pub(crate) fn keys(self) -> impl Iterator<Item = &'static Key> {

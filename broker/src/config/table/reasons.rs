@@ -11,7 +11,6 @@ pub(super) const REPLICATION: &str =
     "it concerns several brokers, and brokers do not replicate to each other yet";
 pub(super) const BUFFER: &str =
     "it sizes a buffer of the Java broker, and cleaners read in steps of 1 MiB here";
-pub(super) const QUOTAS: &str = "quotas are not enforced yet";
 pub(super) const KIP848: &str = "it concerns the new group protocol, which is not offered yet";
 pub(super) const SHARE_GROUPS: &str = "it concerns share groups, which are not offered";
 pub(super) const REMOTE: &str = "it concerns tiered storage, which stays off";

@@ -1,6 +1,6 @@
 //! The broker as a whole: identity, topics, codecs, metrics, quotas.
 
-use super::reasons::{CLASS, JMX, KRAFT, METRICS, QUOTAS, THREADS, UNSTABLE};
+use super::reasons::{CLASS, JMX, KRAFT, METRICS, THREADS, UNSTABLE};
 use crate::config::key::{Key, keys};
 
 #[rustfmt::skip]
@@ -87,9 +87,9 @@ pub(super) const KEYS: &[Key] = keys! {
         "Samples kept for the rate of new connections and for client quotas.";
     "quota.window.size.seconds": Int = Some("1"), AtLeast(1.0), Low, ReadOnly => Honoured,
         "Length of each of those samples, in seconds.";
-    "controller.quota.window.num": Int = Some("11"), AtLeast(1.0), Low, ReadOnly => NoEffect(QUOTAS),
+    "controller.quota.window.num": Int = Some("11"), AtLeast(1.0), Low, ReadOnly => Honoured,
         "Samples kept for the quota of controller mutations.";
-    "controller.quota.window.size.seconds": Int = Some("1"), AtLeast(1.0), Low, ReadOnly => NoEffect(QUOTAS),
+    "controller.quota.window.size.seconds": Int = Some("1"), AtLeast(1.0), Low, ReadOnly => Honoured,
         "Length of each of those samples, in seconds.";
     "replication.quota.window.num": Int = Some("11"), AtLeast(1.0), Low, ReadOnly => Honoured,
         "Samples kept for replication quotas.";
