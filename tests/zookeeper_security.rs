@@ -128,7 +128,7 @@ impl Encrypted {
 /// What a broker that gives up says.
 #[track_caller]
 fn refused(mut broker: Broker) -> String {
-    let ended = broker.wait_for_its_end();
+    let ended = broker.wait();
     assert_eq!(ended.code, 1, "{ended}");
     ended.stderr
 }

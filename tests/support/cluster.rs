@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::ensemble::Ensemble;
+use super::namespaces::Host;
 use super::process::PATIENCE;
 use super::requests::metadata;
 use super::seat::{Broker, Kind};
@@ -46,7 +47,26 @@ impl Cluster {
             let settings: Vec<_> = MEMBERS.iter().chain(*settings).copied().collect();
             Broker::join(*kind, id, &connect, &settings)
         };
-        let brokers = (1..).zip(each).map(join).collect();
+        Cluster::of((1..).zip(each).map(join).collect(), ensemble)
+    }
+
+    /// One broker of each kind on each of these machines.
+    #[track_caller]
+    pub(crate) fn start_at(
+        hosts: &[Host],
+        ensemble: Ensemble,
+        kinds: &[Kind],
+        settings: &[(&str, &str)],
+    ) -> Cluster {
+        let connect = ensemble.connect_string();
+        let settings: Vec<_> = MEMBERS.iter().chain(settings).copied().collect();
+        let join =
+            |(id, (host, kind)): (i32, (&Host, &Kind))| Broker::join_at(host, *kind, id, &connect, &settings);
+        Cluster::of((1..).zip(hosts.iter().zip(kinds)).map(join).collect(), ensemble)
+    }
+
+    #[track_caller]
+    fn of(brokers: Vec<Broker>, ensemble: Ensemble) -> Cluster {
         let mut cluster = Cluster { brokers, ensemble };
         cluster.wait_until_all_are_known();
         cluster
@@ -89,6 +109,16 @@ impl Cluster {
             let controller: serde_json::Value = serde_json::from_slice(&data).ok()?;
             i32::try_from(controller["brokerid"].as_i64()?).ok()
         })
+    }
+
+    /// Leader (-1: none) and in-sync replicas, as the controller has decided and ZooKeeper keeps them.
+    pub(crate) fn decided(&self, topic: &str, partition: i32) -> Option<(i32, Vec<i32>)> {
+        let (data, _) =
+            self.ensemble.read(&format!("/brokers/topics/{topic}/partitions/{partition}/state"))?;
+        let state: serde_json::Value = serde_json::from_slice(&data).ok()?;
+        let id = |id: &serde_json::Value| i32::try_from(id.as_i64()?).ok();
+        let in_sync = state["isr"].as_array()?.iter().map(id).collect::<Option<_>>()?;
+        Some((id(&state["leader"])?, in_sync))
     }
 
     /// Who leads the partition, as any running broker tells; a leader that runs.

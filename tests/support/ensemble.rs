@@ -4,12 +4,13 @@
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::namespaces::Host;
 use super::ports::free_port;
 use super::process::{PATIENCE, Process};
 use super::stock;
@@ -29,6 +30,8 @@ pub(crate) struct Server {
     pub(crate) port: u16,
     folder: PathBuf,
     java_options: String,
+    /// The machine it runs on, where that is not this one.
+    host: Option<Host>,
     process: Option<Process>,
 }
 
@@ -36,26 +39,31 @@ impl Server {
     /// Alone, with `lines` of zoo.cfg on top of the usual and options for the Java machine.
     #[track_caller]
     pub(crate) fn standalone(folder: &Path, port: u16, lines: &str, java_options: &str) -> Server {
-        let mut server = Server::new(folder.to_owned(), port, lines, java_options);
+        let mut server = Server::new(folder.to_owned(), port, lines, java_options, None);
         server.boot();
         server.wait_until_it_serves();
         server
     }
 
-    fn new(folder: PathBuf, port: u16, lines: &str, java_options: &str) -> Server {
+    fn new(folder: PathBuf, port: u16, lines: &str, java_options: &str, host: Option<&Host>) -> Server {
         fs::create_dir_all(&folder).expect("the ZooKeeper folder");
         let text = format!(
-            "{COMMON}dataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n{lines}",
-            folder.display()
+            "{COMMON}dataDir={}\nclientPort={port}\nclientPortAddress={}\n{lines}",
+            folder.display(),
+            address(host)
         );
         fs::write(folder.join("zoo.cfg"), text).expect("zoo.cfg is written");
-        Server { port, folder, java_options: java_options.to_owned(), process: None }
+        Server { port, folder, java_options: java_options.to_owned(), host: host.cloned(), process: None }
     }
 
     fn boot(&mut self) {
         let path = self.folder.join("zoo.cfg").display().to_string();
         let options = [("KAFKA_OPTS", self.java_options.as_str())];
-        self.process = Some(stock::start_with("3.9.1", "zookeeper-server-start", &[&path], &options));
+        let start = || stock::start_with("3.9.1", "zookeeper-server-start", &[&path], &options);
+        self.process = Some(match &self.host {
+            Some(host) => host.namespace.within(start),
+            None => start(),
+        });
     }
 
     #[track_caller]
@@ -72,7 +80,7 @@ impl Server {
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+        SocketAddr::from((address(self.host.as_ref()), self.port))
     }
 
     /// `leader`, `follower`, `observer` or `standalone`; `None` where it does not serve.
@@ -112,7 +120,12 @@ impl Server {
     }
 }
 
-/// Three voters and an observer, each on a port of its own of 127.0.0.1.
+/// Where a server listens that runs there.
+fn address(host: Option<&Host>) -> Ipv4Addr {
+    host.map_or(Ipv4Addr::LOCALHOST, |host| host.address)
+}
+
+/// Three voters and an observer, each on a port of its own of 127.0.0.1 or of one machine of the test's network.
 pub(crate) struct Ensemble {
     servers: Vec<Server>,
     // Removed after the processes that write into it.
@@ -128,12 +141,17 @@ impl Ensemble {
     /// Starts them all and waits until each has its Mode.
     #[track_caller]
     pub(crate) fn of(voters: usize, observers: usize) -> Ensemble {
+        Ensemble::placed(voters, observers, None)
+    }
+
+    #[track_caller]
+    pub(crate) fn placed(voters: usize, observers: usize, host: Option<&Host>) -> Ensemble {
         let folder = tempfile::Builder::new().prefix("odradek-zk-").tempdir().expect("a temporary folder");
         let all = voters + observers;
         let members: String = (1..=all)
             .map(|id| {
                 let role = if id > voters { "observer" } else { "participant" };
-                format!("server.{id}=127.0.0.1:{}:{}:{role}\n", free_port(), free_port())
+                format!("server.{id}={}:{}:{}:{role}\n", address(host), free_port(), free_port())
             })
             .collect();
         let server = |id: usize| {
@@ -141,7 +159,7 @@ impl Ensemble {
             fs::create_dir_all(&data).expect("the ZooKeeper folder");
             fs::write(data.join("myid"), id.to_string()).expect("myid is written");
             let peer = if id > voters { "peerType=observer\n" } else { "" };
-            Server::new(data, free_port(), &format!("{members}{peer}"), "")
+            Server::new(data, free_port(), &format!("{members}{peer}"), "", host)
         };
         let mut ensemble = Ensemble { servers: (1..=all).map(server).collect(), _folder: folder };
         ensemble.servers.iter_mut().for_each(Server::boot);
@@ -151,8 +169,7 @@ impl Ensemble {
 
     /// All servers, observers too, without a chroot.
     pub(crate) fn connect_string(&self) -> String {
-        let addresses: Vec<String> =
-            self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
+        let addresses: Vec<String> = self.servers.iter().map(|server| server.address().to_string()).collect();
         addresses.join(",")
     }
 

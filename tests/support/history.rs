@@ -1,7 +1,7 @@
 //! What producers and consumers saw of a topic, held against what the topic has in the end.
 //!
-//! The rules are those of idempotent producers at acks=all that send one batch at a time, and of consumers that may see a
-//! record twice but never another one in its place. Pure, so that it can be shown to fail.
+//! The rules are those of idempotent producers at acks=all that send one batch at a time, of transactional producers, and
+//! of consumers that may see a record twice but never another one in its place. Pure, so that it can be shown to fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +28,96 @@ pub(crate) struct History {
     pub(crate) log: Vec<Seen>,
 }
 
+/// How a transaction ended, as its producer knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Committed,
+    Aborted,
+    /// The producer was told to commit, and fenced before it was answered.
+    Unknown,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Transaction {
+    pub(crate) outcome: Outcome,
+    /// Its records in the order in which they were written, without offsets. No value comes twice in a test.
+    pub(crate) records: Vec<Seen>,
+}
+
+/// What transactional producers and consumers of `read_committed` saw of a topic.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Transactions {
+    pub(crate) ended: Vec<Transaction>,
+    pub(crate) read: Vec<Seen>,
+    /// Everything that `read_committed` shows in the end, each partition in the order of its log.
+    pub(crate) log: Vec<Seen>,
+}
+
+impl Transactions {
+    /// One sentence for each broken rule and record; empty where all is well.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut times: BTreeMap<(i32, &str), usize> = BTreeMap::new();
+        for one in &self.log {
+            *times.entry((one.partition, one.value.as_str())).or_default() += 1;
+        }
+        let twice = times.iter().filter(|(_, times)| **times > 1);
+        found.extend(twice.take(SHOWN_MAX).map(|(one, _)| format!("committed twice: {one:?}")));
+        let there = |one: &&Seen| times.contains_key(&(one.partition, one.value.as_str()));
+        for Transaction { outcome, records } in &self.ended {
+            let shown = records.iter().filter(there).count();
+            let told = match outcome {
+                Outcome::Committed if shown < records.len() => "committed and lost",
+                Outcome::Aborted if shown > 0 => "aborted and there",
+                Outcome::Unknown if shown > 0 && shown < records.len() => "half a transaction",
+                _ => continue,
+            };
+            found.push(format!("{told}: {shown} of {records:?}"));
+        }
+        found.truncate(2 * SHOWN_MAX);
+        found.extend(self.disorder());
+        found.extend(false_reads(&self.read, &places(&self.log)));
+        let read: BTreeSet<(i32, &str)> =
+            self.read.iter().map(|one| (one.partition, one.value.as_str())).collect();
+        let unread = self.log.iter().filter(|one| !read.contains(&(one.partition, one.value.as_str())));
+        found.extend(unread.take(SHOWN_MAX).map(|one| format!("committed and never read: {one:?}")));
+        found
+    }
+
+    /// The log has each partition's records in the order in which their producer wrote them.
+    fn disorder(&self) -> Option<String> {
+        let written = self.ended.iter().flat_map(|one| &one.records).zip(0u64..);
+        let order: BTreeMap<(i32, &str), u64> =
+            written.map(|(one, number)| ((one.partition, one.value.as_str()), number)).collect();
+        let mut last: BTreeMap<(i32, &str), (i64, u64)> = BTreeMap::new();
+        self.log.iter().find_map(|one| {
+            let producer = one.value.split('/').next().unwrap_or_default();
+            let Some(number) = order.get(&(one.partition, one.value.as_str())) else {
+                return Some(format!("there and never written: {one:?}"));
+            };
+            let offset = one.offset.expect("a record of a log has an offset");
+            let before = last.insert((one.partition, producer), (offset, *number));
+            before
+                .is_some_and(|(at, before)| offset <= at || *number <= before)
+                .then(|| format!("out of order: {one:?}"))
+        })
+    }
+}
+
+/// Who has what offset.
+fn places(log: &[Seen]) -> BTreeMap<(i32, i64), &str> {
+    log.iter().filter_map(|one| Some(((one.partition, one.offset?), one.value.as_str()))).collect()
+}
+
+fn false_reads(read: &[Seen], at: &BTreeMap<(i32, i64), &str>) -> Vec<String> {
+    let wrong = read.iter().filter_map(|one| {
+        let there = at.get(&(one.partition, one.offset?));
+        (there != Some(&one.value.as_str()))
+            .then(|| format!("read and not there: {one:?}; there is {there:?}"))
+    });
+    wrong.take(SHOWN_MAX).collect()
+}
+
 /// Violations shown of each rule.
 const SHOWN_MAX: usize = 5;
 
@@ -35,11 +125,7 @@ impl History {
     /// One sentence for each broken rule and record; empty where all is well.
     pub(crate) fn violations(&self) -> Vec<String> {
         let mut found = self.order_of_the_log();
-        let at: BTreeMap<(i32, i64), &str> = self
-            .log
-            .iter()
-            .filter_map(|one| Some(((one.partition, one.offset?), one.value.as_str())))
-            .collect();
+        let at = places(&self.log);
         let anywhere: BTreeSet<(i32, &str)> =
             self.log.iter().map(|one| (one.partition, one.value.as_str())).collect();
         let lost = self.acknowledged.iter().filter_map(|one| {
@@ -53,12 +139,7 @@ impl History {
             })
         });
         found.extend(lost.take(SHOWN_MAX));
-        let false_reads = self.read.iter().filter_map(|one| {
-            let there = at.get(&(one.partition, one.offset?));
-            (there != Some(&one.value.as_str()))
-                .then(|| format!("read and not there: {one:?}; there is {there:?}"))
-        });
-        found.extend(false_reads.take(SHOWN_MAX));
+        found.extend(false_reads(&self.read, &at));
         let read: BTreeSet<(i32, &str)> =
             self.read.iter().map(|one| (one.partition, one.value.as_str())).collect();
         let unread =

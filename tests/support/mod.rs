@@ -9,20 +9,26 @@
 
 pub(crate) mod assignments;
 pub(crate) mod cluster;
+pub(crate) mod dump;
 pub(crate) mod ensemble;
 pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod kcat;
 pub(crate) mod mounts;
+pub(crate) mod namespaces;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod proxy;
+/// Chance, replayable.
+#[path = "../../coordinator/tests/simulation/random.rs"]
+pub(crate) mod random;
 pub(crate) mod records;
 pub(crate) mod requests;
 pub(crate) mod seat;
 pub(crate) mod stock;
 pub(crate) mod talk;
 pub(crate) mod transactional;
+pub(crate) mod trial;
 pub(crate) mod wire;
 pub(crate) mod workload;
 pub(crate) mod znodes;

@@ -8,20 +8,24 @@ use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::namespaces::Namespace;
+
 /// How long anything in a test may take before it counts as hanging. Generous: two busy cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Lines shown from each end of a log that a failing test prints.
 const LINES_SHOWN: usize = 60;
 
-type Request = (Command, Sender<std::io::Result<Child>>);
+type Request = (Command, Namespace, Sender<std::io::Result<Child>>);
 
 /// All children are born on one thread that lives as long as this process. The kernel is told to
-/// kill them when that thread ends, which also covers a killed or aborted test process.
+/// kill them when that thread ends, which also covers a killed or aborted test process. Each is born
+/// into the network namespace of the thread that asks for it.
 static NURSERY: LazyLock<Mutex<Sender<Request>>> = LazyLock::new(|| {
     let (sender, requests) = channel::<Request>();
     thread::spawn(move || {
-        for (mut command, answer) in requests {
+        for (mut command, network, answer) in requests {
+            network.give_to(&mut command);
             let _ = answer.send(command.spawn());
         }
     });
@@ -38,7 +42,11 @@ fn born(name: &str, mut command: Command) -> Child {
         });
     }
     let (sender, answer) = channel();
-    NURSERY.lock().unwrap().send((command, sender)).expect("the nursery lives as long as the process");
+    NURSERY
+        .lock()
+        .unwrap()
+        .send((command, Namespace::mine(), sender))
+        .expect("the nursery lives as long as the process");
     answer.recv().expect("the nursery answers").unwrap_or_else(|e| panic!("{name} did not start: {e}"))
 }
 

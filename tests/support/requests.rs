@@ -1,6 +1,6 @@
 //! The few requests that most promises need, as a client would send them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
@@ -10,7 +10,7 @@ use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
     BrokerId, CreateTopicsRequest, FetchRequest, GroupId, MetadataRequest, MetadataResponse,
-    OffsetFetchRequest, ProduceRequest, TopicName,
+    OffsetFetchRequest, ProduceRequest, TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -53,7 +53,7 @@ pub(crate) fn create_topic(
         match answer.topics[0].error_code {
             0 | ALREADY_EXISTS => return,
             error if is_passing(error) && Instant::now() < deadline => {
-                std::thread::park_timeout(std::time::Duration::from_millis(50));
+                std::thread::park_timeout(Duration::from_millis(50));
             }
             error => panic!("creating a topic: error {error}, {:?}", answer.topics[0].error_message),
         }
@@ -75,10 +75,26 @@ pub(crate) fn try_produce(
     acks: i16,
     batch: &Bytes,
 ) -> std::io::Result<(i16, i64)> {
+    try_produce_as(connection, None, topic, partition, acks, batch, Duration::from_secs(10))
+}
+
+/// The same, perhaps under a transactional id; the leader waits for followers for at most `timeout`.
+pub(crate) fn try_produce_as(
+    connection: &mut Connection,
+    id: Option<&str>,
+    topic: &str,
+    partition: i32,
+    acks: i16,
+    batch: &Bytes,
+    timeout: Duration,
+) -> std::io::Result<(i16, i64)> {
     let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch.clone()));
     let topic = TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![data]);
-    let request =
-        ProduceRequest::default().with_acks(acks).with_timeout_ms(10_000).with_topic_data(vec![topic]);
+    let request = ProduceRequest::default()
+        .with_transactional_id(id.map(|id| TransactionalId(text(id))))
+        .with_acks(acks)
+        .with_timeout_ms(i32::try_from(timeout.as_millis()).expect("a short wait"))
+        .with_topic_data(vec![topic]);
     let answer = connection.try_request(9, &request)?;
     let partition = &answer.responses[0].partition_responses[0];
     Ok((partition.error_code, partition.base_offset))
@@ -92,7 +108,7 @@ pub(crate) fn produce(connection: &mut Connection, topic: &str, partition: i32, 
         match try_produce(connection, topic, partition, -1, batch).expect("the broker answers") {
             (0, offset) => return offset,
             (error, _) if is_passing(error) && Instant::now() < deadline => {
-                std::thread::park_timeout(std::time::Duration::from_millis(50));
+                std::thread::park_timeout(Duration::from_millis(50));
             }
             (error, _) => panic!("producing to {topic}-{partition}: error {error}"),
         }

@@ -2,6 +2,7 @@
 //! of a cluster.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,10 +11,11 @@ use kafka_protocol::messages::MetadataRequest;
 use tempfile::TempDir;
 
 use super::ensemble::{Server, exists};
+use super::namespaces::Host;
 use super::ports::free_port;
 use super::process::{Ended, PATIENCE, Process};
 use super::stock;
-use super::wire::Connection;
+use super::wire::{ANSWER_PATIENCE, Connection};
 use super::znodes::ZnodeClient;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,10 +63,14 @@ pub(crate) struct Broker {
     pub(crate) kind: Kind,
     pub(crate) id: i32,
     pub(crate) port: u16,
+    /// The machine it runs on, where that is not this one.
+    host: Option<Host>,
     /// 0 where the broker shares an ensemble.
     pub(crate) zookeeper_port: u16,
     folder: TempDir,
     process: Option<Process>,
+    /// What the processes before this one printed.
+    printed_before: String,
     variables: Vec<(String, String)>,
     /// `ulimit -n` of the process, soft and hard; `None`: as of the test.
     descriptors: Option<u64>,
@@ -124,6 +130,21 @@ impl Broker {
         broker
     }
 
+    /// A member on a machine of a network of the test.
+    pub(crate) fn join_at(
+        host: &Host,
+        kind: Kind,
+        id: i32,
+        connect: &str,
+        settings: &[(&str, &str)],
+    ) -> Broker {
+        let mut broker = Broker::placed(kind, id, Coordination::Shared(connect.to_owned()));
+        broker.host = Some(host.clone());
+        broker.write_properties(settings);
+        broker.spawn();
+        broker
+    }
+
     fn placed(kind: Kind, id: i32, coordination: Coordination) -> Broker {
         let folder = tempfile::Builder::new().prefix("odradek-test-").tempdir().expect("a temporary folder");
         let port = free_port();
@@ -131,9 +152,11 @@ impl Broker {
             kind,
             id,
             port,
+            host: None,
             zookeeper_port: 0,
             folder,
             process: None,
+            printed_before: String::new(),
             variables: Vec::new(),
             descriptors: None,
             coordination,
@@ -144,7 +167,7 @@ impl Broker {
         let mut lines: Vec<(String, String)> =
             COMMON.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
         lines.push(("broker.id".into(), self.id.to_string()));
-        lines.push(("listeners".into(), format!("PLAINTEXT://127.0.0.1:{}", self.port)));
+        lines.push(("listeners".into(), format!("PLAINTEXT://{}", self.address())));
         lines.push(("log.dirs".into(), self.log_dir().display().to_string()));
         match self.coordination {
             Coordination::Own(_) | Coordination::Shared(_) => {
@@ -173,9 +196,17 @@ impl Broker {
     /// Starts the process without waiting for anything.
     pub(crate) fn spawn(&mut self) {
         assert!(self.process.is_none(), "stop or kill it first");
+        let host = self.host.clone();
+        self.process = Some(match host {
+            Some(host) => host.namespace.within(|| self.born()),
+            None => self.born(),
+        });
+    }
+
+    fn born(&self) -> Process {
         let properties = self.properties().display().to_string();
         let variables = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let process = match self.kind {
+        match self.kind {
             Kind::Ours => {
                 let mut command = match self.descriptors {
                     None => Command::new(env!("CARGO_BIN_EXE_broker")),
@@ -193,8 +224,7 @@ impl Broker {
                 let variables: Vec<_> = variables.collect();
                 stock::start_with("3.9.1", "kafka-server-start", &[&properties], &variables)
             }
-        };
-        self.process = Some(process);
+        }
     }
 
     /// Polls until the broker knows itself and its controller; fails as soon as its process ends.
@@ -212,7 +242,7 @@ impl Broker {
     }
 
     fn answers_metadata(&self) -> bool {
-        let Ok(mut connection) = Connection::try_open(self.port) else { return false };
+        let Some(mut connection) = self.try_connect() else { return false };
         let request = MetadataRequest::default().with_topics(Some(Vec::new()));
         connection.try_request(9, &request).is_ok_and(|answer| {
             answer.brokers.iter().any(|broker| broker.node_id.0 == self.id) && answer.controller_id.0 >= 0
@@ -220,7 +250,7 @@ impl Broker {
     }
 
     pub(crate) fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.address().to_string()
     }
 
     /// What stands, or could stand, as `zookeeper.connect`.
@@ -253,34 +283,48 @@ impl Broker {
         self.process.as_ref().map(Process::stderr).unwrap_or_default()
     }
 
+    /// All that the broker's processes printed, killed ones too.
+    pub(crate) fn printed(&self) -> String {
+        let now = self.process.as_ref().map(|process| process.stdout() + &process.stderr());
+        self.printed_before.clone() + &now.unwrap_or_default()
+    }
+
+    /// Where clients reach it.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let ip = self.host.as_ref().map_or(Ipv4Addr::LOCALHOST, |host| host.address);
+        SocketAddr::from((ip, self.port))
+    }
+
     #[track_caller]
     pub(crate) fn connect(&self) -> Connection {
-        Connection::try_open(self.port)
+        Connection::try_open_at(self.address(), ANSWER_PATIENCE)
             .unwrap_or_else(|e| panic!("connecting to the broker: {e}\n{}", self.log()))
     }
 
     /// `None` where nobody listens.
     pub(crate) fn try_connect(&self) -> Option<Connection> {
-        Connection::try_open(self.port).ok()
+        Connection::try_open_at(self.address(), ANSWER_PATIENCE).ok()
     }
 
     /// SIGTERM, and the wait for the end.
     #[track_caller]
     pub(crate) fn stop(&mut self) -> Ended {
-        let process = self.process.take().expect("running");
-        process.signal(libc::SIGTERM);
-        process.wait(PATIENCE)
+        self.process.as_ref().expect("running").signal(libc::SIGTERM);
+        self.wait()
     }
 
     /// Until it ends by itself.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> Ended {
-        self.process.take().expect("running").wait(PATIENCE)
+        let ended = self.process.take().expect("running").wait(PATIENCE);
+        self.printed_before += &format!("{}{}--- ended with {}\n", ended.stdout, ended.stderr, ended.code);
+        ended
     }
 
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
-        drop(self.process.take().expect("running"));
+        self.process.as_ref().expect("running").signal(libc::SIGKILL);
+        self.wait();
     }
 
     /// SIGSTOP: its connections stay open and nobody answers on them.
@@ -290,12 +334,6 @@ impl Broker {
 
     pub(crate) fn resume(&self) {
         self.process.as_ref().expect("running").signal(libc::SIGCONT);
-    }
-
-    /// Waits until the process ends by itself.
-    #[track_caller]
-    pub(crate) fn wait_for_its_end(&mut self) -> Ended {
-        self.process.take().expect("running").wait(PATIENCE)
     }
 
     /// How its process ended without being told to.
@@ -325,7 +363,7 @@ impl Broker {
         let slash = if chroot.is_empty() { "" } else { "/" };
         let path = format!("{slash}{chroot}/brokers/ids/{}", self.id);
         let serving = servers.split(',').filter_map(|server| server.parse().ok());
-        let address = serving.into_iter().find(|address| std::net::TcpStream::connect(address).is_ok());
+        let address = serving.into_iter().find(|address| TcpStream::connect(address).is_ok());
         let mut client = ZnodeClient::open(address.expect("a ZooKeeper server that serves"));
         let deadline = Instant::now() + PATIENCE;
         while exists(&mut client, &path) {

@@ -10,7 +10,7 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, Str
 use socket2::{Domain, Socket, Type};
 
 /// How long one answer may take.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Connection {
     stream: TcpStream,
@@ -25,7 +25,10 @@ impl Connection {
 
     /// No answer may take longer than `patience`.
     pub(crate) fn try_open_within(port: u16, patience: Duration) -> io::Result<Connection> {
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        Connection::try_open_at(SocketAddr::from(([127, 0, 0, 1], port)), patience)
+    }
+
+    pub(crate) fn try_open_at(address: SocketAddr, patience: Duration) -> io::Result<Connection> {
         Connection::over(TcpStream::connect_timeout(&address, Duration::from_secs(5))?, patience)
     }
 

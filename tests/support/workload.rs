@@ -1,6 +1,9 @@
-//! Idempotent producers at acks=all and a consumer group, at work while a cluster is being ill-treated. Everything
-//! that was acknowledged and read ends up in a `History`.
+//! Idempotent producers at acks=all, transactional producers and consumer groups, at work while a cluster is being
+//! ill-treated. Everything that was acknowledged and read ends up in a `History` and in `Transactions`.
 
+mod transactional;
+
+use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,69 +12,125 @@ use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::{InitProducerIdRequest, MetadataResponse};
 
-use super::history::{History, Seen};
-use super::process::{PATIENCE, Process};
+use super::history::{History, Seen, Transaction, Transactions};
+use super::process::{PATIENCE, Process, run};
 use super::records::{Batch, read_records};
-use super::requests::{is_passing, metadata, try_fetch, try_produce};
+use super::requests::{is_passing, metadata, try_fetch, try_produce_as};
 use super::wire::Connection;
+
+/// Written to by idempotent producers, read by the group `readers`.
+pub(crate) const TOPIC: &str = "faults";
+/// Written to by transactional producers, read by the group `accountants` in `read_committed`.
+pub(crate) const ACCOUNTS: &str = "accounts";
+/// Of each topic.
+pub(crate) const PARTITIONS: i32 = 3;
+pub(crate) const READERS: &str = "readers";
+/// The transactional ids at work.
+pub(crate) const TRANSACTIONAL_IDS: [&str; 2] = ["quick", "patient"];
 
 /// Records of one batch, at most.
 const BATCH_MAX: u64 = 5;
+/// Pause between two batches of an idempotent producer: the logs are read often.
+const PACE: Duration = Duration::from_millis(20);
+/// How long a leader may wait for its followers. One that has lost them without knowing makes producers wait so long.
+const COMMIT_WITHIN: Duration = Duration::from_secs(3);
 /// Pause before something is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
 const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
 
 struct Shared {
-    topic: String,
-    ports: Vec<u16>,
+    brokers: Vec<SocketAddr>,
     stop: AtomicBool,
     acknowledged: Mutex<Vec<Seen>>,
+    transactions: Mutex<Vec<Transaction>>,
     broken: Mutex<Vec<String>>,
+}
+
+impl Shared {
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    fn tell(&self, what: String) {
+        self.broken.lock().unwrap().push(what);
+    }
+
+    fn bootstrap(&self) -> String {
+        self.brokers.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// A producer's thread, and the records that it has brought through.
+struct Producing {
+    name: String,
+    thread: JoinHandle<()>,
+    progress: Arc<AtomicU64>,
 }
 
 /// Runs until `finish`.
 pub(crate) struct Workload {
     shared: Arc<Shared>,
-    producers: Vec<(JoinHandle<()>, Arc<AtomicU64>)>,
-    consumers: Vec<Process>,
+    producers: Vec<Producing>,
+    readers: Vec<Process>,
+    accountants: Vec<Process>,
+}
+
+/// What everybody saw.
+#[derive(Default)]
+pub(crate) struct Evidence {
+    pub(crate) history: History,
+    pub(crate) transactions: Transactions,
+}
+
+impl Evidence {
+    pub(crate) fn violations(&self) -> Vec<String> {
+        let mut found = self.history.violations();
+        found.extend(self.transactions.violations());
+        found
+    }
 }
 
 impl Workload {
-    /// One producer a partition and two consumers of one group, on brokers that listen on these ports.
-    pub(crate) fn start(topic: &str, partitions: i32, ports: Vec<u16>) -> Workload {
-        let bootstrap: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        let consumers = (0..2).map(|_| consumer(topic, &bootstrap.join(","))).collect();
+    /// One idempotent producer a partition, one for each transactional id, and two consumers of each group.
+    pub(crate) fn start(brokers: Vec<SocketAddr>) -> Workload {
         let shared = Arc::new(Shared {
-            topic: topic.to_owned(),
-            ports,
+            brokers,
             stop: AtomicBool::new(false),
             acknowledged: Mutex::default(),
+            transactions: Mutex::default(),
             broken: Mutex::default(),
         });
-        let start = |partition| {
-            let progress = Arc::new(AtomicU64::new(0));
-            let (shared, mine) = (Arc::clone(&shared), Arc::clone(&progress));
-            let run = move || Producer::new(&shared, partition).run(&mine);
-            (thread::spawn(run), progress)
+        let consumers = |topic, group, isolation| {
+            (0..2).map(|_| consumer(topic, group, isolation, &shared.bootstrap())).collect()
         };
-        let producers = (0..partitions).map(start).collect();
-        Workload { shared, producers, consumers }
+        let (readers, accountants) = (
+            consumers(TOPIC, READERS, "read_uncommitted"),
+            consumers(ACCOUNTS, "accountants", "read_committed"),
+        );
+        let idempotent = (0..PARTITIONS).map(|partition| {
+            start(&shared, &format!("producer {partition}"), move |shared, progress| {
+                Producer::new(shared, partition).run(progress);
+            })
+        });
+        let transactional = TRANSACTIONAL_IDS.into_iter().map(|id| {
+            start(&shared, id, move |shared, progress| transactional::Producer::new(shared, id).run(progress))
+        });
+        let producers = idempotent.chain(transactional).collect();
+        Workload { shared, producers, readers, accountants }
     }
 
-    /// Records acknowledged so far, by partition.
-    pub(crate) fn progress(&self) -> Vec<u64> {
-        self.producers.iter().map(|(_, progress)| progress.load(Ordering::Acquire)).collect()
+    /// Records brought through so far, by producer.
+    fn progress(&self) -> Vec<(&str, u64)> {
+        self.producers.iter().map(|one| (one.name.as_str(), one.progress.load(Ordering::Acquire))).collect()
     }
 
-    /// Waits until every producer had so many more records acknowledged.
+    /// Waits until every producer has brought so many more records through.
     #[track_caller]
     pub(crate) fn wait_for_more(&self, records: u64) {
         let before = self.progress();
         let deadline = Instant::now() + PATIENCE;
-        while self.progress().iter().zip(&before).any(|(now, before)| *now < before + records) {
-            let broken = self.shared.broken.lock().unwrap();
-            assert!(broken.is_empty(), "{}", broken.join("\n"));
-            drop(broken);
+        while self.progress().iter().zip(&before).any(|(now, before)| now.1 < before.1 + records) {
+            self.nothing_is_broken();
             assert!(
                 Instant::now() < deadline,
                 "producers stand still: {before:?} before, {:?} now",
@@ -81,31 +140,56 @@ impl Workload {
         }
     }
 
-    /// Stops producing, waits until the group has read everything, and reads the topic itself.
     #[track_caller]
-    pub(crate) fn finish(self) -> History {
-        self.shared.stop.store(true, Ordering::Release);
-        let partitions = i32::try_from(self.producers.len()).expect("few partitions");
-        for (producer, _) in self.producers {
-            producer.join().expect("a producer does not panic");
-        }
-        let broken = self.shared.broken.lock().unwrap();
-        assert!(broken.is_empty(), "{}", broken.join("\n"));
+    fn nothing_is_broken(&self) {
+        let broken = self.shared.broken.lock().unwrap().join("\n");
+        assert!(broken.is_empty(), "{broken}");
+    }
+
+    /// What everybody has seen until now; without the logs.
+    pub(crate) fn evidence(&self) -> Evidence {
+        let read =
+            |consumers: &[Process]| consumers.iter().flat_map(|one| lines(&one.stdout())).collect::<Vec<_>>();
         let acknowledged = self.shared.acknowledged.lock().unwrap().clone();
+        let ended = self.shared.transactions.lock().unwrap().clone();
+        Evidence {
+            history: History { acknowledged, read: read(&self.readers), log: Vec::new() },
+            transactions: Transactions { ended, read: read(&self.accountants), log: Vec::new() },
+        }
+    }
+
+    /// Stops producing, waits until the groups have read everything, and reads the topics itself.
+    #[track_caller]
+    pub(crate) fn finish(&mut self) -> Evidence {
+        self.shared.stop.store(true, Ordering::Release);
+        for producer in self.producers.drain(..) {
+            producer.thread.join().expect("a producer does not panic");
+        }
+        self.nothing_is_broken();
         let log: Vec<Seen> =
-            (0..partitions).flat_map(|partition| read_all(&self.shared, partition)).collect();
+            (0..PARTITIONS).flat_map(|partition| read_all(&self.shared, partition)).collect();
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let read: Vec<Seen> = self.consumers.iter().flat_map(|one| lines(&one.stdout())).collect();
-            let history = History { acknowledged: acknowledged.clone(), read, log: log.clone() };
-            let violations = history.violations();
-            let waits = violations.iter().all(|one| one.starts_with("acknowledged and never read"));
-            if violations.is_empty() || !waits || Instant::now() > deadline {
-                return history;
+            let mut evidence = self.evidence();
+            evidence.history.log.clone_from(&log);
+            // Again each time: what a producer was told is committed may still wait for its markers.
+            evidence.transactions.log = read_committed(&self.shared.bootstrap());
+            if evidence.violations().is_empty() || Instant::now() > deadline {
+                return evidence;
             }
             thread::park_timeout(PAUSE);
         }
     }
+}
+
+fn start(
+    shared: &Arc<Shared>,
+    name: &str,
+    work: impl FnOnce(&Shared, &AtomicU64) + Send + 'static,
+) -> Producing {
+    let progress = Arc::new(AtomicU64::new(0));
+    let (shared, mine) = (Arc::clone(shared), Arc::clone(&progress));
+    Producing { name: name.to_owned(), thread: thread::spawn(move || work(&shared, &mine)), progress }
 }
 
 /// `partition offset value` lines.
@@ -118,23 +202,36 @@ fn lines(text: &str) -> Vec<Seen> {
     text.lines().filter_map(line).collect()
 }
 
-fn consumer(topic: &str, bootstrap: &str) -> Process {
+/// kcat, printing lines for `lines`.
+fn kcat(bootstrap: &str, isolation: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("kcat");
-    // -E: a moment without any broker is no reason to end.
-    command.args(["-q", "-u", "-E", "-b", bootstrap, "-f", "%p %o %s\n"]);
+    let isolation = format!("isolation.level={isolation}");
+    command.args(["-q", "-u", "-b", bootstrap, "-f", "%p %o %s\n", "-X", &isolation]);
+    command.args(["-X", "check.crcs=true", "-X", "reconnect.backoff.max.ms=500"]);
+    command.args(arguments);
+    command
+}
+
+fn consumer(topic: &str, group: &str, isolation: &str, bootstrap: &str) -> Process {
+    let mut arguments = Vec::new();
     for setting in [
         "auto.offset.reset=earliest",
         "session.timeout.ms=6000",
         "heartbeat.interval.ms=1000",
         "auto.commit.interval.ms=1000",
-        "reconnect.backoff.max.ms=500",
         "topic.metadata.refresh.interval.ms=2000",
-        "check.crcs=true",
     ] {
-        command.args(["-X", setting]);
+        arguments.extend(["-X", setting]);
     }
-    command.args(["-G", "readers", topic]);
-    Process::spawn("kcat", command)
+    // -E: a moment without any broker is no reason to end.
+    arguments.extend(["-E", "-G", group, topic]);
+    Process::spawn(format!("kcat of {group}"), kcat(bootstrap, isolation, &arguments))
+}
+
+/// All that `read_committed` shows of the transactional topic.
+fn read_committed(bootstrap: &str) -> Vec<Seen> {
+    let arguments = ["-C", "-e", "-o", "beginning", "-t", ACCOUNTS];
+    lines(&run("kcat", kcat(bootstrap, "read_committed", &arguments), b"", PATIENCE).success())
 }
 
 /// One idempotent producer with one batch under way.
@@ -153,10 +250,10 @@ impl Producer<'_> {
     }
 
     fn run(mut self, progress: &AtomicU64) {
-        while self.id.0 < 0 {
+        while self.id.0 < 0 && !self.shared.stopped() {
             self.ask_for_an_id();
         }
-        while !self.shared.stop.load(Ordering::Acquire) {
+        while !self.shared.stopped() {
             let count = 1 + self.next % BATCH_MAX;
             let values: Vec<String> =
                 (self.next..self.next + count).map(|number| format!("{}/{number}", self.partition)).collect();
@@ -169,6 +266,7 @@ impl Producer<'_> {
             drop(acknowledged);
             self.next += count;
             progress.store(self.next, Ordering::Release);
+            thread::park_timeout(PACE);
         }
     }
 
@@ -178,8 +276,9 @@ impl Producer<'_> {
             .with_transaction_timeout_ms(60_000)
             .with_producer_id((-1).into())
             .with_producer_epoch(-1);
-        let answer = self.shared.ports.iter().find_map(|port| {
-            let answer = Connection::try_open(*port).ok()?.try_request(4, &request).ok()?;
+        let answer = self.shared.brokers.iter().find_map(|broker| {
+            let mut connection = Connection::try_open_at(*broker, ASIDE).ok()?;
+            let answer = connection.try_request(4, &request).ok()?;
             (answer.error_code == 0).then_some(answer)
         });
         match answer {
@@ -196,50 +295,56 @@ impl Producer<'_> {
         let batch = Batch::of(&texts).by_producer(self.id.0, self.id.1, sequence).encode();
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            let leader = self.connection.take().or_else(|| connect_to_leader(self.shared, self.partition));
+            let leader = self.connection.take().or_else(|| leader(self.shared, TOPIC, self.partition));
             let Some(mut leader) = leader else {
                 thread::park_timeout(PAUSE);
                 continue;
             };
-            match try_produce(&mut leader, &self.shared.topic, self.partition, -1, &batch) {
+            match try_produce_as(&mut leader, None, TOPIC, self.partition, -1, &batch, COMMIT_WITHIN) {
                 Ok((0, offset)) => {
                     self.connection = Some(leader);
                     return Some(Some(offset));
                 }
                 Ok((DUPLICATE_SEQUENCE_NUMBER, _)) => return Some(None),
                 Ok((error, _)) if !is_passing(error) => {
-                    self.tell(format!("{values:?} to partition {}: error {error}", self.partition));
+                    self.shared.tell(format!("{values:?} to partition {}: error {error}", self.partition));
                     return None;
                 }
                 // Nobody knows whether it was written: sent again, the same sequence tells.
                 Ok(_) | Err(_) => thread::park_timeout(PAUSE),
             }
         }
-        self.tell(format!(
+        self.shared.tell(format!(
             "{values:?} to partition {}: not acknowledged within {PATIENCE:?}",
             self.partition
         ));
         None
     }
-
-    fn tell(&self, what: String) {
-        self.shared.broken.lock().unwrap().push(what);
-    }
 }
 
+/// How long a broker may take for an answer that any broker can give. A frozen one takes connections and says nothing.
+const ASIDE: Duration = Duration::from_secs(1);
+/// The same for an answer that only one broker can give.
+const ALONE: Duration = Duration::from_secs(12);
+
 /// A connection to the partition's leader, as the first broker that answers tells.
-fn connect_to_leader(shared: &Shared, partition: i32) -> Option<Connection> {
-    let leader = |answer: MetadataResponse| {
+fn leader(shared: &Shared, topic: &str, partition: i32) -> Option<Connection> {
+    let found = |answer: MetadataResponse| {
         let topic = answer.topics.first()?;
         let leader = topic.partitions.iter().find(|one| one.partition_index == partition)?.leader_id;
         let broker = answer.brokers.iter().find(|broker| broker.node_id == leader)?;
-        Connection::try_open_within(u16::try_from(broker.port).ok()?, Duration::from_secs(12)).ok()
+        connect(&broker.host, broker.port)
     };
-    shared.ports.iter().find_map(|port| {
-        // A frozen broker takes connections and says nothing: not long.
-        let mut connection = Connection::try_open_within(*port, Duration::from_secs(1)).ok()?;
-        leader(metadata(&mut connection, &shared.topic).ok()?)
+    shared.brokers.iter().find_map(|broker| {
+        let mut connection = Connection::try_open_at(*broker, ASIDE).ok()?;
+        found(metadata(&mut connection, topic).ok()?)
     })
+}
+
+/// To where a broker says that one is.
+fn connect(host: &str, port: i32) -> Option<Connection> {
+    let address = SocketAddr::new(host.parse::<IpAddr>().ok()?, u16::try_from(port).ok()?);
+    Connection::try_open_at(address, ALONE).ok()
 }
 
 /// Everything below the high watermark.
@@ -248,8 +353,8 @@ fn read_all(shared: &Shared, partition: i32) -> Vec<Seen> {
     let mut found: Vec<Seen> = Vec::new();
     let mut next = 0;
     while Instant::now() < deadline {
-        let answer = connect_to_leader(shared, partition)
-            .and_then(|mut leader| try_fetch(&mut leader, &shared.topic, partition, next).ok())
+        let answer = leader(shared, TOPIC, partition)
+            .and_then(|mut leader| try_fetch(&mut leader, TOPIC, partition, next).ok())
             .filter(|answer| answer.error == 0);
         let Some(answer) = answer else {
             thread::park_timeout(PAUSE);
