@@ -3,6 +3,8 @@
 //! Always true: what a partition is [`Told`] to want is what the leader's session wants of it, as far as the fetcher can
 //! know; after any failure the next request says everything anew.
 
+use std::collections::BTreeMap;
+
 use storage::types::{TopicId, TopicPartition};
 
 use super::session::{INITIAL_EPOCH, Wanted, next_epoch};
@@ -159,6 +161,7 @@ impl Draft<'_> {
         if self.full {
             self.forgotten.clear();
         }
+        keep_what_came_back(&mut self.forgotten, &self.wanted, self.session.by_id);
         if self.session.members == 0 && self.forgotten.is_empty() {
             return None;
         }
@@ -167,8 +170,22 @@ impl Draft<'_> {
     }
 }
 
+/// Sessions forget after they have added: what is wanted must not be named as forgotten, or it would be gone from the
+/// leader's session while the fetcher waits for its records.
+fn keep_what_came_back(forgotten: &mut Vec<Named<()>>, wanted: &[Named<Wanted>], by_id: bool) {
+    if forgotten.is_empty() {
+        return;
+    }
+    let back: BTreeMap<&TopicPartition, TopicId> =
+        wanted.iter().map(|one| (&one.partition, one.topic_id)).collect();
+    forgotten.retain(|one| back.get(&one.partition).is_none_or(|id| by_id && *id != one.topic_id));
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
     use storage::types::Offset;
 
     use super::*;
@@ -228,6 +245,61 @@ mod tests {
         assert_eq!(partitions(&last.forgotten), [0]);
         session.answered(77);
         assert_eq!(ask(&mut session, &mut [], &[]), None);
+    }
+
+    #[test]
+    fn a_partition_that_comes_back_before_the_leader_heard_of_it_stays_in_the_session() {
+        let (mut session, mut told) = (AskingSession::default(), [Told::default(); 2]);
+        ask(&mut session, &mut told, &[Some(5), Some(6)]);
+        session.answered(77);
+        session.drop_member(&TopicPartition::new("t", 1), std::mem::take(&mut told[1]));
+        let back = ask(&mut session, &mut told, &[Some(5), Some(6)]).expect("something");
+        assert_eq!((partitions(&back.wanted), partitions(&back.forgotten)), (vec![1], vec![]));
+    }
+
+    /// What a fetcher does to one of its partitions between two requests.
+    #[derive(Clone, Copy, Debug)]
+    enum Turn {
+        Want(i64),
+        Pause,
+        LetGo,
+    }
+
+    fn turns() -> impl Strategy<Value = Vec<(usize, Turn)>> {
+        let turn = prop_oneof![(0..4i64).prop_map(Turn::Want), Just(Turn::Pause), Just(Turn::LetGo)];
+        prop::collection::vec((0..3usize, turn), 0..5)
+    }
+
+    proptest! {
+        /// A leader that adds what is wanted and then drops what is forgotten has what the fetcher believes it has.
+        #[test]
+        fn the_leader_has_of_a_session_what_the_fetcher_was_told(rounds in prop::collection::vec(turns(), 1..12)) {
+            let mut session = AskingSession::default();
+            let (mut told, mut now) = ([Told::default(); 3], [None; 3]);
+            let mut leaders: BTreeSet<i32> = BTreeSet::new();
+            for round in rounds {
+                for (at, turn) in round {
+                    now[at] = match turn {
+                        Turn::Want(offset) => Some(offset),
+                        Turn::Pause => None,
+                        Turn::LetGo => {
+                            let partition = TopicPartition::new("t", i32::try_from(at).expect("small"));
+                            session.drop_member(&partition, std::mem::take(&mut told[at]));
+                            None
+                        }
+                    };
+                }
+                let Some(request) = ask(&mut session, &mut told, &now) else { continue };
+                if request.epoch == INITIAL_EPOCH {
+                    leaders.clear();
+                }
+                leaders.extend(partitions(&request.wanted));
+                leaders.retain(|partition| !partitions(&request.forgotten).contains(partition));
+                session.answered(77);
+                let believed = (0..).zip(&told).filter(|(_, told)| told.wanted().is_some());
+                prop_assert_eq!(&leaders, &believed.map(|(at, _)| at).collect());
+            }
+        }
     }
 
     #[test]
