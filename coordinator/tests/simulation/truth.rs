@@ -57,7 +57,8 @@ struct Course {
     losses: BTreeMap<BrokerId, Loss>,
     /// Members of the in-sync set that registered anew since they entered it: a controller must not trust them.
     restarted: BTreeSet<BrokerId>,
-    watermark: Option<(Life, LeaderEpoch, Offset)>,
+    /// Of every leader that there was: a former one may go on beside its successor.
+    watermarks: BTreeMap<(Life, LeaderEpoch), Offset>,
 }
 
 impl Course {
@@ -291,8 +292,7 @@ impl Truth {
         let now = log.high_watermark();
         let course = self.courses.entry(partition.clone()).or_default();
         let mut wrong = None;
-        if let Some((whose, when, former)) = course.watermark.replace((life, epoch, now))
-            && (whose, when) == (life, epoch)
+        if let Some(former) = course.watermarks.insert((life, epoch), now)
             && now < former
         {
             wrong = Some(format!("the high watermark of {life} for {partition} went from {former} to {now}"));
