@@ -5,7 +5,7 @@ mod transactional;
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -40,6 +40,8 @@ const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
 
 struct Shared {
     brokers: Vec<SocketAddr>,
+    /// Counts questions that any broker can answer.
+    questions: AtomicUsize,
     stop: AtomicBool,
     acknowledged: Mutex<Vec<Seen>>,
     transactions: Mutex<Vec<Transaction>>,
@@ -49,6 +51,13 @@ struct Shared {
 impl Shared {
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire)
+    }
+
+    /// What the first broker that answers says. Another one is asked first each time: one that is cut off has old news.
+    fn ask_any<T>(&self, ask: impl Fn(&mut Connection) -> Option<T>) -> Option<T> {
+        let first = self.questions.fetch_add(1, Ordering::Relaxed) % self.brokers.len();
+        let (later, sooner) = self.brokers.split_at(first);
+        sooner.iter().chain(later).find_map(|broker| ask(&mut Connection::try_open_at(*broker, ASIDE).ok()?))
     }
 
     fn tell(&self, what: String) {
@@ -95,6 +104,7 @@ impl Workload {
     pub(crate) fn start(brokers: Vec<SocketAddr>) -> Workload {
         let shared = Arc::new(Shared {
             brokers,
+            questions: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             acknowledged: Mutex::default(),
             transactions: Mutex::default(),
@@ -276,8 +286,7 @@ impl Producer<'_> {
             .with_transaction_timeout_ms(60_000)
             .with_producer_id((-1).into())
             .with_producer_epoch(-1);
-        let answer = self.shared.brokers.iter().find_map(|broker| {
-            let mut connection = Connection::try_open_at(*broker, ASIDE).ok()?;
+        let answer = self.shared.ask_any(|connection| {
             let answer = connection.try_request(4, &request).ok()?;
             (answer.error_code == 0).then_some(answer)
         });
@@ -325,7 +334,7 @@ impl Producer<'_> {
 /// How long a broker may take for an answer that any broker can give. A frozen one takes connections and says nothing.
 const ASIDE: Duration = Duration::from_secs(1);
 /// The same for an answer that only one broker can give.
-const ALONE: Duration = Duration::from_secs(12);
+const ALONE: Duration = Duration::from_secs(5);
 
 /// A connection to the partition's leader, as the first broker that answers tells.
 fn leader(shared: &Shared, topic: &str, partition: i32) -> Option<Connection> {
@@ -335,10 +344,7 @@ fn leader(shared: &Shared, topic: &str, partition: i32) -> Option<Connection> {
         let broker = answer.brokers.iter().find(|broker| broker.node_id == leader)?;
         connect(&broker.host, broker.port)
     };
-    shared.brokers.iter().find_map(|broker| {
-        let mut connection = Connection::try_open_at(*broker, ASIDE).ok()?;
-        found(metadata(&mut connection, topic).ok()?)
-    })
+    shared.ask_any(|connection| found(metadata(connection, topic).ok()?))
 }
 
 /// To where a broker says that one is.

@@ -13,9 +13,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::Request;
 
-use super::{
-    ACCOUNTS, ASIDE, COMMIT_WITHIN, DUPLICATE_SEQUENCE_NUMBER, PARTITIONS, PAUSE, Shared, connect, leader,
-};
+use super::{ACCOUNTS, COMMIT_WITHIN, DUPLICATE_SEQUENCE_NUMBER, PARTITIONS, PAUSE, Shared, connect, leader};
 use crate::support::history::{Outcome, Seen, Transaction};
 use crate::support::process::PATIENCE;
 use crate::support::records::Batch;
@@ -200,8 +198,7 @@ impl Producer<'_> {
 
     fn find_the_coordinator(&self) -> Option<Connection> {
         let request = FindCoordinatorRequest::default().with_key(text(self.id)).with_key_type(1);
-        self.shared.brokers.iter().find_map(|broker| {
-            let mut connection = Connection::try_open_at(*broker, ASIDE).ok()?;
+        self.shared.ask_any(|connection| {
             let answer = connection.try_request(3, &request).ok()?;
             if answer.error_code == 0 { connect(&answer.host, answer.port) } else { None }
         })
