@@ -4,7 +4,6 @@
 /// Only processes: nothing here speaks a protocol.
 #[allow(dead_code, reason = "each test file uses its own part of this room")]
 mod support {
-    pub(crate) mod namespaces;
     pub(crate) mod ports;
     pub(crate) mod process;
     pub(crate) mod stock;

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use support::cluster::{Cluster, Member};
 use support::ensemble::Ensemble;
-use support::namespaces::{Host, Network, in_a_network};
 use support::ports::free_port;
+use support::process::namespaces::{Host, Network, in_a_network};
 use support::proxy::{Proxy, Weather};
 use support::records::{Batch, read_records};
 use support::requests::{produce, try_fetch, try_produce, try_produce_as};

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::ensemble::Ensemble;
-use super::namespaces::Host;
 use super::process::PATIENCE;
+use super::process::namespaces::Host;
 use super::requests::metadata;
 use super::seat::{Broker, Kind};
 

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::namespaces::Host;
 use super::ports::free_port;
+use super::process::namespaces::Host;
 use super::process::{PATIENCE, Process};
 use super::stock;
 use super::znodes::{Body, Cursor, ZnodeClient};

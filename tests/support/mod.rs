@@ -15,7 +15,6 @@ pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod kcat;
 pub(crate) mod mounts;
-pub(crate) mod namespaces;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod proxy;

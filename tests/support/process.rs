@@ -8,7 +8,11 @@ use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::namespaces::Namespace;
+/// Here, as every child is born into one, also where tests take this file alone.
+#[path = "namespaces.rs"]
+pub(crate) mod namespaces;
+
+use self::namespaces::Namespace;
 
 /// How long anything in a test may take before it counts as hanging. Generous: two busy cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);

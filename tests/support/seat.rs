@@ -11,8 +11,8 @@ use kafka_protocol::messages::MetadataRequest;
 use tempfile::TempDir;
 
 use super::ensemble::{Server, exists};
-use super::namespaces::Host;
 use super::ports::free_port;
+use super::process::namespaces::Host;
 use super::process::{Ended, PATIENCE, Process};
 use super::stock;
 use super::wire::{ANSWER_PATIENCE, Connection};

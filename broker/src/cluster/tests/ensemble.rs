@@ -9,9 +9,6 @@ use super::PATIENCE;
 use crate::config::coordinates::ConnectString;
 
 #[allow(dead_code, reason = "shared with the tests of the binary")]
-#[path = "../../../../tests/support/namespaces.rs"]
-mod namespaces;
-#[allow(dead_code, reason = "shared with the tests of the binary")]
 #[path = "../../../../tests/support/ports.rs"]
 mod ports;
 #[allow(dead_code, reason = "shared with the tests of the binary")]
