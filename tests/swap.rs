@@ -153,8 +153,8 @@ fn no_producer_fails_while_brokers_are_stopped_and_started_in_turn() {
     for topic in ["rolled", "probed", "steady"] {
         place(&cluster, topic, &REPLICAS, STRICT);
     }
-    let ports = cluster.brokers.iter().map(|broker| broker.port).collect();
-    let workload = Workload::start("rolled", 3, ports);
+    let brokers = cluster.brokers.iter().map(|broker| broker.address()).collect();
+    let mut workload = Workload::idempotent("rolled", brokers);
     let plain = steady(&cluster, &["steady"]);
     let probe = Probe::start(&cluster, "probed");
     wait_for_more(&plain, "sent", 100);
@@ -214,8 +214,8 @@ fn every_broker_is_replaced_under_load_apaches_by_ours_and_back() {
     for topic in ["swapped", "transacted"] {
         place(&cluster, topic, &REPLICAS, STRICT);
     }
-    let ports = cluster.brokers.iter().map(|broker| broker.port).collect();
-    let workload = Workload::start("swapped", 3, ports);
+    let brokers = cluster.brokers.iter().map(|broker| broker.address()).collect();
+    let mut workload = Workload::idempotent("swapped", brokers);
     let mut transacting = steady(&cluster, &["transacted", "steady"]);
     wait_for_more(&transacting, "committed", 3);
     workload.wait_for_more(5);
