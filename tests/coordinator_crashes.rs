@@ -36,7 +36,7 @@ impl Coordinator {
     fn start() -> Coordinator {
         match kind() {
             Kind::Ours => Coordinator::Ours(Box::new(Broker::start())),
-            Kind::Apache => Coordinator::ZooKeeper(Ensemble::of(1, 0)),
+            Kind::Apache | Kind::Kraft => Coordinator::ZooKeeper(Ensemble::of(1, 0)),
         }
     }
 

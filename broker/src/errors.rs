@@ -19,6 +19,12 @@ use crate::telemetry::loggers::LoggerError;
 /// KIP-890; younger than our crate of codes.
 pub(crate) const TRANSACTION_ABORTABLE: ResponseError = ResponseError::Unknown(120);
 
+/// KIP-848; younger than our crate of codes.
+const FENCED_MEMBER_EPOCH: ResponseError = ResponseError::Unknown(110);
+const UNRELEASED_INSTANCE_ID: ResponseError = ResponseError::Unknown(111);
+const UNSUPPORTED_ASSIGNOR: ResponseError = ResponseError::Unknown(112);
+const STALE_MEMBER_EPOCH: ResponseError = ResponseError::Unknown(113);
+
 /// The wire code of a failure.
 pub(crate) trait WireError {
     fn wire(&self) -> ResponseError;
@@ -222,6 +228,12 @@ impl WireError for GroupError {
             GroupError::TimedOut => ResponseError::RequestTimedOut,
             GroupError::ProducerFenced => ResponseError::InvalidProducerEpoch,
             GroupError::NotInTransaction => ResponseError::InvalidTxnState,
+            GroupError::InvalidRequest(_) => ResponseError::InvalidRequest,
+            GroupError::UnsupportedAssignor => UNSUPPORTED_ASSIGNOR,
+            GroupError::FencedMemberEpoch => FENCED_MEMBER_EPOCH,
+            GroupError::UnreleasedInstance => UNRELEASED_INSTANCE_ID,
+            GroupError::StaleMemberEpoch => STALE_MEMBER_EPOCH,
+            GroupError::UnsupportedVersion => ResponseError::UnsupportedVersion,
             GroupError::Unknown => ResponseError::UnknownServerError,
         }
     }

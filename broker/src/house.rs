@@ -71,6 +71,7 @@ impl House {
         let config = live.current();
         let (transactions, taken) = TransactionRoom::new(&config.transactions);
         let replication = Replicating::new(&partitions, &config);
+        let groups = GroupRoom::new(&config.groups, &partitions.around().metadata);
         let house = House {
             me,
             cluster_id: cluster_id.into(),
@@ -79,7 +80,7 @@ impl House {
             partitions,
             quotas: Quotas::new(config.quotas),
             fetch_sessions: FetchSessions::new(config.fetch.session_slots),
-            groups: GroupRoom::new(&config.groups),
+            groups,
             transactions,
             colleagues: Colleagues::default(),
             producer_ids: ProducerIds::default(),
@@ -163,6 +164,7 @@ impl House {
             return UpdateMetadataResponse::default()
                 .with_error_code(ResponseError::StaleControllerEpoch.code());
         };
+        self.groups.follow_cluster();
         if !deleted.is_empty() {
             self.groups.forget(&deleted).await;
         }

@@ -57,6 +57,16 @@ impl<'a> Reader<'a> {
         Ok(i64::from_be_bytes(self.array()?))
     }
 
+    pub(crate) fn uuid(&mut self) -> Result<[u8; 16], WireError> {
+        self.array()
+    }
+
+    /// A tagged field's bytes, behind their size.
+    pub(crate) fn sized(&mut self) -> Result<&'a [u8], WireError> {
+        let size = self.uvarint()?;
+        self.take(usize::try_from(size).map_err(|_| WireError::Length)?)
+    }
+
     pub(crate) fn uvarint(&mut self) -> Result<u32, WireError> {
         let mut value: u32 = 0;
         for shift in [0, 7, 14, 21, 28] {
@@ -121,8 +131,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn skip_tagged_fields(&mut self) -> Result<(), WireError> {
         for _ in 0..self.uvarint()? {
             self.uvarint()?;
-            let size = self.uvarint()?;
-            self.take(usize::try_from(size).map_err(|_| WireError::Length)?)?;
+            self.sized()?;
         }
         Ok(())
     }
@@ -135,7 +144,7 @@ enum Prefix {
     Compact,
 }
 
-/// Writes the fields of a non-flexible version one after the other.
+/// Writes fields one after the other: those of non-flexible versions, and, where a name says so, of flexible ones.
 pub(crate) struct Writer {
     out: BytesMut,
 }
@@ -146,6 +155,11 @@ impl Writer {
         let mut out = BytesMut::new();
         out.put_i16(version);
         Writer { out }
+    }
+
+    /// A part of a value, such as a tagged field.
+    pub(crate) fn unversioned() -> Self {
+        Writer { out: BytesMut::new() }
     }
 
     pub(crate) fn i8(&mut self, value: i8) -> &mut Self {
@@ -195,6 +209,54 @@ impl Writer {
     pub(crate) fn count(&mut self, count: usize) -> &mut Self {
         assert!(i32::try_from(count).is_ok(), "a request, and so what is kept of it, is shorter than 2 GiB");
         self.i32(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+
+    pub(crate) fn raw(&mut self, bytes: &[u8]) -> &mut Self {
+        self.out.put_slice(bytes);
+        self
+    }
+
+    pub(crate) fn uuid(&mut self, bytes: &[u8; 16]) -> &mut Self {
+        self.raw(bytes)
+    }
+
+    pub(crate) fn uvarint(&mut self, value: u32) -> &mut Self {
+        let mut rest = value;
+        while rest >= 0x80 {
+            let [low, ..] = rest.to_le_bytes();
+            self.out.put_u8(low | 0x80);
+            rest >>= 7;
+        }
+        let [low, ..] = rest.to_le_bytes();
+        self.out.put_u8(low);
+        self
+    }
+
+    /// The length of a compact text, array or bytes.
+    pub(crate) fn compact_count(&mut self, count: usize) -> &mut Self {
+        let count = u32::try_from(count).ok().and_then(|count| count.checked_add(1));
+        assert!(count.is_some(), "a request, and so what is kept of it, is shorter than 2 GiB");
+        self.uvarint(count.unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn compact_text(&mut self, text: &str) -> &mut Self {
+        self.compact_bytes(text.as_bytes())
+    }
+
+    pub(crate) fn nullable_compact_text(&mut self, text: Option<&str>) -> &mut Self {
+        match text {
+            Some(text) => self.compact_text(text),
+            None => self.uvarint(0),
+        }
+    }
+
+    pub(crate) fn compact_bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.compact_count(bytes.len()).raw(bytes)
+    }
+
+    /// The end of a struct of a flexible version that has no tagged fields.
+    pub(crate) fn no_tags(&mut self) -> &mut Self {
+        self.uvarint(0)
     }
 
     pub(crate) fn finish(&mut self) -> Bytes {

@@ -242,6 +242,7 @@ impl World {
             member_id: client.as_ref().and_then(|client| client.id.clone()).unwrap_or_else(|| Arc::from("")),
             instance_id: None,
             generation: client.map_or(-1, |client| client.generation),
+            knows_epochs: true,
             producer: producer.map(|id| TransactionalProducer { id: ProducerId(id), epoch: 0 }),
             offsets: vec![(TopicPartition::new("orders", partition), commit)],
         });

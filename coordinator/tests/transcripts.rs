@@ -11,6 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use coordinator::groups::consumer::assignors::Assignment;
+use coordinator::groups::consumer::{ConsumerHeartbeat, ConsumerRecord};
 use coordinator::groups::{
     Command, Commit, GroupConfig, Handshake, Heartbeat, Join, Leave, LeavingMember, OffsetCommit, Record,
     Reply, SkipAssignment, Sync, TransactionalProducer,
@@ -80,6 +82,8 @@ struct Stage {
     /// The current id of a name.
     ids: BTreeMap<String, Arc<str>>,
     asked: BTreeMap<Ticket, String>,
+    /// What members of the new protocol were told last.
+    epochs: BTreeMap<String, i32>,
     randomness: u8,
 }
 
@@ -87,6 +91,10 @@ struct Stage {
 struct Options<'a>(BTreeMap<&'a str, &'a str>);
 
 impl Options<'_> {
+    fn counts(&self) -> BTreeMap<Arc<str>, i32> {
+        self.0.iter().map(|(name, count)| (Arc::from(*name), count.parse().expect("a number"))).collect()
+    }
+
     fn text(&self, key: &str) -> Option<Arc<str>> {
         self.0.get(key).map(|text| Arc::from(*text))
     }
@@ -104,6 +112,7 @@ impl Stage {
             names: BTreeMap::new(),
             ids: BTreeMap::new(),
             asked: BTreeMap::new(),
+            epochs: BTreeMap::new(),
             randomness: 0,
         }
     }
@@ -149,6 +158,11 @@ impl Stage {
                 return self.tell(&outcome, "");
             }
             "join" => self.join(group, name, words, &options),
+            "topics" => {
+                self.seat.set_topics(&options.counts());
+                return Vec::new();
+            }
+            "beat" => self.beat(group, name, &options),
             "sync" => Command::Sync(Sync {
                 group,
                 member_id: self.id(name),
@@ -187,6 +201,10 @@ impl Stage {
         config.initial_rebalance_delay_ms = options.number("delay", config.initial_rebalance_delay_ms);
         config.size_max = options.number("size", config.size_max);
         config.offset_metadata_max = options.number("metadata", config.offset_metadata_max);
+        config.consumer.size_max = options.number("consumers", config.consumer.size_max);
+        config.consumer.migration.upgrade = options.number("upgrade", config.consumer.migration.upgrade);
+        config.consumer.migration.downgrade =
+            options.number("downgrade", config.consumer.migration.downgrade);
         config.offsets_retention_ms = options.number("retention", config.offsets_retention_ms);
         self.seat.reload();
     }
@@ -219,6 +237,29 @@ impl Stage {
         })
     }
 
+    /// A heartbeat of the new protocol; without `epoch=` in the epoch that the member was told last.
+    fn beat(&mut self, group: Arc<str>, name: &str, options: &Options<'_>) -> Command {
+        let epoch = options.number("epoch", self.epochs.get(name).copied().unwrap_or(0));
+        let joins = epoch == 0;
+        let topics = options.text("topics").or_else(|| joins.then(|| Arc::from("orders")));
+        let owned = options.text("owned").or_else(|| joins.then(|| Arc::from("")));
+        let timeout = joins || options.0.contains_key("rebalance");
+        Command::ConsumerHeartbeat(ConsumerHeartbeat {
+            group,
+            member_id: options.text("id").unwrap_or_else(|| Arc::from(name)),
+            epoch,
+            instance_id: options.text("instance"),
+            rack_id: None,
+            rebalance_timeout_ms: timeout.then(|| options.number("rebalance", 60_000)),
+            client_id: Arc::from(name),
+            client_host: Arc::from("/127.0.0.1"),
+            topics: topics.map(|topics| topics.split(',').map(Arc::from).collect()),
+            assignor: options.text("assignor"),
+            owned: owned.map(|owned| support::owned(&owned)),
+            fresh_id: [7; 16],
+        })
+    }
+
     fn assignments(&self, options: &Options<'_>) -> Vec<(Arc<str>, Bytes)> {
         let Some(text) = options.text("assign") else { return Vec::new() };
         let pairs = text.split(',').map(|pair| pair.split_once(':').expect("member:partition"));
@@ -246,6 +287,7 @@ impl Stage {
             member_id: self.id(name),
             instance_id: options.text("instance"),
             generation: options.number("generation", if name.is_empty() { -1 } else { 1 }),
+            knows_epochs: options.number("v", 9) >= 9,
             producer: options.0.get("producer").map(|id| TransactionalProducer {
                 id: ProducerId(id.parse().expect("producer id")),
                 epoch: 0,
@@ -270,6 +312,16 @@ impl Stage {
     }
 
     fn show(&self, group: &str) -> Vec<String> {
+        if let Some(shown) = self.seat.groups.describe_consumer(group) {
+            let head =
+                format!("{} epoch {} plan {} {}", shown.state, shown.epoch, shown.plan_epoch, shown.assignor);
+            let members = shown.members.iter().map(|it| {
+                let (name, assigned, planned) =
+                    (self.name(&it.member_id), part(&it.assigned), part(&it.planned));
+                format!("{name} epoch {} has [{assigned}] shall have [{planned}]", it.epoch)
+            });
+            return std::iter::once(head).chain(members).collect();
+        }
         let Some(shown) = self.seat.groups.describe(group) else { return vec!["no such group".into()] };
         let members = shown.members.iter().map(|member| {
             let assignment = String::from_utf8_lossy(&member.assignment).into_owned();
@@ -300,6 +352,9 @@ impl Stage {
             match reply {
                 Reply::Join(Ok(joined)) => self.learn(&name, &joined.member_id.clone()),
                 Reply::Join(Err(refused)) => self.learn(&name, &refused.member_id.clone()),
+                Reply::ConsumerHeartbeat(Ok(heard)) => {
+                    self.epochs.insert(name.clone(), heard.epoch);
+                }
                 _ => {}
             }
         }
@@ -323,6 +378,7 @@ impl Stage {
                 format!("record {group} generation {} {protocol} [{}]", it.generation, members.join(" "))
             }
             Record::GroupGone(group) => format!("record {group} gone"),
+            Record::Consumer(group, record) => format!("record {group} {}", self.consumer_record(record)),
             Record::Offset { group, partition, commit, producer } => {
                 let producer =
                     producer.map(|producer| format!(" if {} commits", producer.id)).unwrap_or_default();
@@ -333,8 +389,48 @@ impl Stage {
         }
     }
 
+    fn consumer_record(&self, record: &ConsumerRecord) -> String {
+        match record {
+            ConsumerRecord::Epoch(Some(epoch)) => format!("epoch {epoch}"),
+            ConsumerRecord::Epoch(None) => "epoch gone".into(),
+            ConsumerRecord::Topics(Some(topics)) => {
+                let topics = topics.iter().map(|(name, topic)| format!("{name}:{}", topic.partitions));
+                format!("topics [{}]", topics.collect::<Vec<_>>().join(" "))
+            }
+            ConsumerRecord::Topics(None) => "topics gone".into(),
+            ConsumerRecord::Member(member, Some(it)) => {
+                let topics = it.topics.iter().map(|topic| topic.to_string()).collect::<Vec<_>>().join(" ");
+                let classic = if it.classic.is_some() { " classic" } else { "" };
+                format!("member {}{classic} [{topics}]", self.name(member))
+            }
+            ConsumerRecord::Member(member, None) => format!("member {} gone", self.name(member)),
+            ConsumerRecord::PlanEpoch(Some(epoch)) => format!("plan for epoch {epoch}"),
+            ConsumerRecord::PlanEpoch(None) => "plan gone".into(),
+            ConsumerRecord::Plan(member, Some(plan)) => {
+                format!("plan {} [{}]", self.name(member), part(plan))
+            }
+            ConsumerRecord::Plan(member, None) => format!("plan {} gone", self.name(member)),
+            ConsumerRecord::Current(member, Some(it)) => {
+                let revoked = part(&it.revoked);
+                let revoked = if revoked.is_empty() { revoked } else { format!(" without [{revoked}]") };
+                let (name, has) = (self.name(member), part(&it.assigned));
+                format!(
+                    "{name} {:?} epoch {} after {} [{has}]{revoked}",
+                    it.state, it.epoch, it.previous_epoch
+                )
+            }
+            ConsumerRecord::Current(member, None) => format!("{} has nothing", self.name(member)),
+        }
+    }
+
     fn reply(&self, reply: &Reply) -> String {
         match reply {
+            Reply::ConsumerHeartbeat(Ok(heard)) => {
+                let part =
+                    heard.assignment.as_ref().map(|it| format!(" has [{}]", part(it))).unwrap_or_default();
+                format!("epoch {}{part}", heard.epoch)
+            }
+            Reply::ConsumerHeartbeat(Err(refused)) => format!("{:?}", refused.error),
             Reply::Join(Ok(joined)) => {
                 let members: Vec<String> =
                     joined.members.iter().map(|member| self.name(&member.member_id)).collect();
@@ -351,7 +447,7 @@ impl Stage {
             Reply::Join(Err(refused)) => format!("{:?} as {}", refused.error, self.name(&refused.member_id))
                 .trim_end_matches(" as ")
                 .to_string(),
-            Reply::Sync(Ok(synced)) => format!("assigned [{}]", String::from_utf8_lossy(&synced.assignment)),
+            Reply::Sync(Ok(synced)) => format!("assigned [{}]", assigned(&synced.assignment)),
             Reply::Sync(Err(error)) | Reply::Heartbeat(Err(error)) => format!("{error:?}"),
             Reply::Heartbeat(Ok(())) => "ok".to_string(),
             Reply::Leave(results) => {
@@ -366,6 +462,23 @@ impl Stage {
             Reply::DeleteOffsets(Err(error)) => format!("{error:?}"),
             Reply::Forgotten => "forgotten".to_string(),
         }
+    }
+}
+
+/// Partitions, `topic-partition` each.
+fn part(assignment: &Assignment) -> String {
+    let all = assignment.iter().flat_map(|(topic, partitions)| {
+        let name = support::topic_name(*topic);
+        partitions.iter().map(move |partition| format!("{name}-{partition}"))
+    });
+    all.collect::<Vec<_>>().join(" ")
+}
+
+/// What a leader of these transcripts wrote, or a ConsumerProtocolAssignment of version 0.
+fn assigned(bytes: &Bytes) -> String {
+    match bytes.first() {
+        Some(0) => support::embedded_partitions(bytes).join(" "),
+        _ => String::from_utf8_lossy(bytes).into_owned(),
     }
 }
 

@@ -20,8 +20,8 @@ use crate::support::records::Batch;
 
 /// APIs of the Apache broker that this one does not serve yet, by key; see CHANGELOG.md.
 ///
-/// 17, 29..=31, 36, 38..=41, 50, 51: security. 68, 69: refused by Apache in ZooKeeper mode.
-const NOT_YET: &[i16] = &[17, 29, 30, 31, 36, 38, 39, 40, 41, 50, 51, 68, 69];
+/// 17, 29..=31, 36, 38..=41, 50, 51: security.
+const NOT_YET: &[i16] = &[17, 29, 30, 31, 36, 38, 39, 40, 41, 50, 51];
 
 pub(crate) fn api_versions(talk: &mut Conversation) {
     for version in 0..=4 {

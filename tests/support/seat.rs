@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Ours,
     /// Apache Kafka 3.9.1 with a ZooKeeper 3.8 of its own.
     Apache,
+    /// Apache Kafka 3.9.1 in KRaft mode, alone: for what it does not do on ZooKeeper.
+    Kraft,
 }
 
 /// Whom the tests ask: us, unless `ODRADEK_SEAT=apache`.
@@ -54,6 +56,8 @@ enum Coordination {
     Embedded,
     /// A server of its own, on `zookeeper_port`.
     Own(#[allow(dead_code, reason = "held, so that it runs")] Server),
+    /// A KRaft controller in the same process, on this port.
+    Kraft(u16),
     /// An ensemble that others share: what stands as `zookeeper.connect`.
     Shared(String),
 }
@@ -93,7 +97,15 @@ impl Broker {
             let folder = broker.folder.path().join("zookeeper");
             broker.coordination = Coordination::Own(Server::standalone(&folder, zookeeper_port, "", ""));
         }
+        if kind == Kind::Kraft {
+            broker.coordination = Coordination::Kraft(zookeeper_port);
+        }
         broker.write_properties(settings);
+        if kind == Kind::Kraft {
+            let properties = broker.properties().display().to_string();
+            let arguments = ["format", "-t", "5hAqanNTTey96GCvUvvRyQ", "-c", &properties];
+            stock::tool("3.9.1", "kafka-storage", &arguments, "").success();
+        }
         broker.boot();
         broker
     }
@@ -166,12 +178,26 @@ impl Broker {
     fn write_properties(&self, settings: &[(&str, &str)]) {
         let mut lines: Vec<(String, String)> =
             COMMON.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-        lines.push(("broker.id".into(), self.id.to_string()));
+        let id = if self.kind == Kind::Kraft { "node.id" } else { "broker.id" };
+        lines.push((id.into(), self.id.to_string()));
         lines.push(("listeners".into(), format!("PLAINTEXT://{}", self.address())));
         lines.push(("log.dirs".into(), self.log_dir().display().to_string()));
         match self.coordination {
             Coordination::Own(_) | Coordination::Shared(_) => {
                 lines.push(("zookeeper.connect".into(), self.zookeeper()));
+            }
+            Coordination::Kraft(controller) => {
+                let address = format!("127.0.0.1:{controller}");
+                let listeners = format!("PLAINTEXT://127.0.0.1:{},CONTROLLER://{address}", self.port);
+                lines.push(("process.roles".into(), "broker,controller".into()));
+                lines.push(("controller.quorum.voters".into(), format!("{}@{address}", self.id)));
+                lines.push(("controller.listener.names".into(), "CONTROLLER".into()));
+                lines.push((
+                    "listener.security.protocol.map".into(),
+                    "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".into(),
+                ));
+                lines.retain(|(key, _)| key != "listeners");
+                lines.push(("listeners".into(), listeners));
             }
             Coordination::Embedded => {
                 lines.push(("zookeeper.embedded.port".into(), self.zookeeper_port.to_string()));
@@ -220,7 +246,7 @@ impl Broker {
                 command.arg("-c").arg(properties).envs(variables);
                 Process::spawn(format!("broker {}", self.id), command)
             }
-            Kind::Apache => {
+            Kind::Apache | Kind::Kraft => {
                 let variables: Vec<_> = variables.collect();
                 stock::start_with("3.9.1", "kafka-server-start", &[&properties], &variables)
             }

@@ -4,9 +4,10 @@
 //! one state. This room knows no wire version and no authorisation; it does not check controller epochs (the receiver of
 //! the request does).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use coordinator::groups::consumer::{TopicInfo, Topics};
 use coordinator::replication::is_old_news;
 use kafka_protocol::messages::update_metadata_request::{
     UpdateMetadataBroker, UpdateMetadataPartitionState, UpdateMetadataRequest,
@@ -73,9 +74,15 @@ pub(crate) struct MetadataSnapshot {
     topics: BTreeMap<Arc<str>, Arc<TopicMetadata>>,
     names: HashMap<TopicId, Arc<str>>,
     controller: Option<BrokerId>,
+    /// Goes up with every update.
+    version: u64,
 }
 
 impl MetadataSnapshot {
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
     /// `None` until a controller has spoken.
     pub(crate) fn controller(&self) -> Option<BrokerId> {
         self.controller
@@ -182,6 +189,31 @@ impl MetadataSnapshot {
     }
 }
 
+/// What consumer groups want to know of the cluster.
+impl Topics for MetadataSnapshot {
+    fn topic(&self, name: &str) -> Option<TopicInfo> {
+        let topic = self.topic(name).filter(|topic| !topic.id.is_zero())?;
+        let rack = |id: &BrokerId| self.broker(*id)?.rack.as_deref().map(Arc::from);
+        let racks = topic.partitions.values().map(|partition| {
+            let racks: BTreeSet<Arc<str>> = partition.replicas.iter().filter_map(rack).collect();
+            (partition.partition, racks)
+        });
+        Some(TopicInfo {
+            id: topic.id,
+            partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+            racks: racks.filter(|(_, racks)| !racks.is_empty()).collect(),
+        })
+    }
+
+    fn id(&self, name: &str) -> Option<TopicId> {
+        Some(self.topic_id(name)).filter(|id| !id.is_zero())
+    }
+
+    fn name(&self, id: TopicId) -> Option<Arc<str>> {
+        self.topic_name(id).cloned()
+    }
+}
+
 /// Answers "who leads what, and where do I find them" for every handler.
 pub(crate) struct MetadataCache {
     /// Held for a pointer copy only, so that readers never wait for an update being built.
@@ -219,6 +251,7 @@ impl MetadataCache {
     pub(crate) fn update(&self, request: &UpdateMetadataRequest) -> Vec<TopicPartition> {
         let _one_at_a_time = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = MetadataSnapshot::clone(&self.snapshot());
+        next.version += 1;
         next.controller = (request.controller_id.0 >= 0).then_some(BrokerId(request.controller_id.0));
         next.set_brokers(&request.live_brokers);
         let mut deleted = Vec::new();

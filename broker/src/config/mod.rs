@@ -9,6 +9,7 @@ pub(crate) mod coordinates;
 pub(crate) mod describe;
 pub(crate) mod dynamic;
 pub(crate) mod findings;
+mod groups;
 pub(crate) mod key;
 pub(crate) mod layers;
 pub(crate) mod listeners;
@@ -37,6 +38,7 @@ use thiserror::Error;
 use crate::handover::HandOver;
 use coordinates::Coordination;
 use findings::{Refusal, Warning};
+pub(crate) use groups::Groups;
 use layers::Layers;
 use listeners::{Listener, Ports, SecurityProtocol};
 use properties::{Properties, PropertiesError};
@@ -185,26 +187,6 @@ pub(crate) struct Fetch {
     pub(crate) session_slots: usize,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct Groups {
-    pub(crate) min_session_timeout: Duration,
-    pub(crate) max_session_timeout: Duration,
-    pub(crate) initial_rebalance_delay: Duration,
-    pub(crate) max_size: usize,
-    /// Bytes of the note committed with an offset.
-    pub(crate) offset_metadata_max_bytes: usize,
-    /// -1: all replicas in sync.
-    pub(crate) offsets_commit_required_acks: i16,
-    pub(crate) offsets_commit_timeout: Duration,
-    pub(crate) offsets_retention: Duration,
-    pub(crate) offsets_retention_check_interval: Duration,
-    /// Kafka's code of a codec: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
-    pub(crate) offsets_topic_codec: i32,
-    pub(crate) offsets_topic_partitions: i32,
-    pub(crate) offsets_topic_replication_factor: i16,
-    pub(crate) offsets_topic_segment_bytes: i32,
-}
-
 /// What this broker does while it is the controller.
 #[derive(Clone, Debug)]
 pub(crate) struct Controller {
@@ -276,6 +258,7 @@ impl BrokerConfig {
         }
         let session = settings.millis("zookeeper.session.timeout.ms");
         let connection = settings.integer_or_null("zookeeper.connection.timeout.ms").map(settings::millis);
+        let groups = Groups::new(&settings, &coordination);
         Ok(BrokerConfig {
             identity: identity(&settings),
             coordination,
@@ -290,7 +273,7 @@ impl BrokerConfig {
                 max_bytes: settings.size("fetch.max.bytes"),
                 session_slots: settings.size("max.incremental.fetch.session.cache.slots"),
             },
-            groups: groups(&settings),
+            groups,
             controller: controller(&settings),
             between_brokers: between_brokers(&settings),
             transactions: Transactions::new(&settings),
@@ -448,24 +431,6 @@ fn topics(settings: &Settings) -> Topics {
         default_partitions: settings.int("num.partitions"),
         default_replication_factor: settings.int("default.replication.factor"),
         defaults: TopicConfig::of_broker(settings),
-    }
-}
-
-fn groups(settings: &Settings) -> Groups {
-    Groups {
-        min_session_timeout: settings.millis("group.min.session.timeout.ms"),
-        max_session_timeout: settings.millis("group.max.session.timeout.ms"),
-        initial_rebalance_delay: settings.millis("group.initial.rebalance.delay.ms"),
-        max_size: settings.size("group.max.size"),
-        offset_metadata_max_bytes: settings.size("offset.metadata.max.bytes"),
-        offsets_commit_required_acks: settings.short("offsets.commit.required.acks"),
-        offsets_commit_timeout: settings.millis("offsets.commit.timeout.ms"),
-        offsets_retention: settings::millis(settings.long("offsets.retention.minutes") * 60_000),
-        offsets_retention_check_interval: settings.millis("offsets.retention.check.interval.ms"),
-        offsets_topic_codec: settings.int("offsets.topic.compression.codec"),
-        offsets_topic_partitions: settings.int("offsets.topic.num.partitions"),
-        offsets_topic_replication_factor: settings.short("offsets.topic.replication.factor"),
-        offsets_topic_segment_bytes: settings.int("offsets.topic.segment.bytes"),
     }
 }
 

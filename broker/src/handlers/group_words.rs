@@ -3,6 +3,7 @@
 //! What the coordinator keeps is copied out of the request, whose buffer would stay in memory with it otherwise.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -48,6 +49,17 @@ pub(super) fn copied_bytes(bytes: &Bytes) -> Bytes {
     Bytes::copy_from_slice(bytes)
 }
 
+/// As Java writes an address without a name: a slash, and for IPv6 all eight groups.
+pub(super) fn client_host(address: IpAddr) -> Arc<str> {
+    match address.to_canonical() {
+        IpAddr::V4(address) => Arc::from(format!("/{address}")),
+        IpAddr::V6(address) => {
+            let groups: Vec<String> = address.segments().iter().map(|group| format!("{group:x}")).collect();
+            Arc::from(format!("/{}", groups.join(":")))
+        }
+    }
+}
+
 pub(super) fn wire(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
@@ -80,5 +92,18 @@ impl Codes {
     pub(super) fn get(&self, topic: &TopicName, partition: i32) -> i16 {
         let unanswered = || GroupError::CoordinatorNotAvailable.wire().code();
         self.codes.get(&TopicPartition::new(&*topic.0, partition)).copied().unwrap_or_else(unanswered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_a_member_looks_as_in_java() {
+        let host = |address: &str| client_host(address.parse().expect("an address"));
+        assert_eq!(&*host("127.0.0.1"), "/127.0.0.1");
+        assert_eq!(&*host("::ffff:10.0.0.1"), "/10.0.0.1");
+        assert_eq!(&*host("2001:db8::1"), "/2001:db8:0:0:0:0:0:1");
     }
 }

@@ -11,9 +11,6 @@ use crate::handlers::Context;
 use crate::handlers::group_words::wire;
 use crate::house::House;
 
-/// The only type there is, as Kafka spells it.
-const TYPE: &str = "classic";
-
 pub(crate) async fn handle(
     house: &Arc<House>,
     _: &Context,
@@ -29,7 +26,8 @@ pub(crate) async fn handle(
         let states = &request.states_filter;
         let in_state =
             states.is_empty() || states.iter().any(|state| state.eq_ignore_ascii_case(group.state));
-        in_state && (any_type || request.types_filter.iter().any(|kind| kind.eq_ignore_ascii_case(TYPE)))
+        in_state
+            && (any_type || request.types_filter.iter().any(|kind| kind.eq_ignore_ascii_case(group.kind)))
     };
     let mut listed = Vec::new();
     for runner in runners {
@@ -44,5 +42,5 @@ fn told(group: GroupListing) -> ListedGroup {
         .with_group_id(GroupId(wire(&group.group)))
         .with_protocol_type(wire(&group.protocol_type))
         .with_group_state(wire(group.state))
-        .with_group_type(wire(TYPE))
+        .with_group_type(wire(group.kind))
 }

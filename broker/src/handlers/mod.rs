@@ -22,6 +22,8 @@ mod alter_partition;
 mod alter_partition_reassignments;
 mod alter_replica_log_dirs;
 mod api_versions;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod controlled_shutdown;
 mod create_partitions;
 mod create_topics;
@@ -191,6 +193,8 @@ apis! {
     DescribeTransactions => describe_transactions::handle, versions 0..=0;
     ListTransactions => list_transactions::handle, versions 0..=1;
     AllocateProducerIds => allocate_producer_ids::handle, versions 0..=0;
+    ConsumerGroupHeartbeat => consumer_group_heartbeat::handle, versions 0..=0;
+    ConsumerGroupDescribe => consumer_group_describe::handle, versions 0..=0;
 }
 
 /// Answers one frame (without its length prefix). With the answer comes the context where the time of sending it counts.

@@ -19,6 +19,8 @@ use crate::handlers::group_words::{Codes, coordinator_of, copied, copied_if};
 use crate::house::House;
 use crate::machines::group_room::{self, EmptyGroupId};
 
+const MEMBER_EPOCHS_SINCE: i16 = 9;
+
 pub(crate) async fn handle(
     house: &Arc<House>,
     context: &Context,
@@ -29,7 +31,7 @@ pub(crate) async fn handle(
     if !offsets.is_empty() {
         match context.version {
             0 => commit_to_zookeeper(house, &request, offsets, &mut codes).await,
-            _ => commit(house, &request, offsets, &mut codes).await,
+            _ => commit(house, context, &request, offsets, &mut codes).await,
         }
     }
     let topics = request.topics.into_iter().map(|topic| {
@@ -84,6 +86,7 @@ fn offset_commit(
 
 async fn commit(
     house: &House,
+    context: &Context,
     request: &OffsetCommitRequest,
     offsets: Vec<(TopicPartition, OffsetCommit)>,
     codes: &mut Codes,
@@ -95,6 +98,7 @@ async fn commit(
         member_id: copied(&request.member_id),
         instance_id: copied_if(request.group_instance_id.as_ref()),
         generation: request.generation_id_or_member_epoch,
+        knows_epochs: context.version >= MEMBER_EPOCHS_SINCE,
         producer: None,
         offsets,
     });

@@ -57,8 +57,13 @@ fn the_one_group(request: OffsetFetchRequest) -> OffsetFetchRequestGroup {
 
 async fn fetch(house: &House, group: &OffsetFetchRequestGroup, stable: bool) -> OffsetFetchResponseGroup {
     let answer = OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone());
+    let member_id = group.member_id.as_deref();
+    let look = |groups: &Groups| {
+        groups.may_fetch(&group.group_id.0, member_id, group.member_epoch)?;
+        Ok(find(groups, group, stable))
+    };
     let found = match coordinator_of(house, &group.group_id.0, EmptyGroupId::Allowed) {
-        Ok(runner) => runner.read(|groups| find(groups, group, stable)).await.map_err(read_failure),
+        Ok(runner) => runner.read(look).await.map_err(read_failure).flatten(),
         Err(error) => Err(error),
     };
     match found {

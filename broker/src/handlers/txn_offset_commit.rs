@@ -161,6 +161,7 @@ async fn commit_verified(
         member_id: copied(&request.member_id),
         instance_id: copied_if(request.group_instance_id.as_ref()),
         generation: request.generation_id,
+        knows_epochs: true,
         producer: (id != ProducerId::NONE).then_some(producer),
         offsets,
     });

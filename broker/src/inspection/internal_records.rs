@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use coordinator::groups::consumer::assignors::Assignment;
+use coordinator::groups::consumer::{ConsumerRecord, Current, Subscription, TopicInfo};
 use coordinator::groups::{GroupMetadata, MemberMetadata, OffsetCommit, Record as GroupRecord};
 use coordinator::transactions::{Metadata, Record as TransactionRecord};
 use serde_json::{Value, json};
@@ -34,8 +36,76 @@ fn group(record: GroupRecord) -> Option<(Value, Option<Value>)> {
             (json!({ "record": "group", "group": &*group }), Some(members(&metadata)))
         }
         GroupRecord::GroupGone(group) => (json!({ "record": "group", "group": &*group }), None),
+        GroupRecord::Consumer(group, record) => consumer_group(&group, &record),
         GroupRecord::TransactionEnd { .. } => return None,
     })
+}
+
+/// Groups of the new protocol (KIP-848).
+fn consumer_group(group: &str, record: &ConsumerRecord) -> (Value, Option<Value>) {
+    let of_group = |kind: &str| json!({ "record": kind, "group": group });
+    let of_member = |kind: &str, member: &str| json!({ "record": kind, "group": group, "member_id": member });
+    match record {
+        ConsumerRecord::Epoch(epoch) => {
+            (of_group("consumer group"), epoch.map(|epoch| json!({ "epoch": epoch })))
+        }
+        ConsumerRecord::Topics(topics) => {
+            let topic = |(name, topic): (&Arc<str>, &TopicInfo)| {
+                let racks = topic.racks.iter().map(|(partition, racks)| {
+                    json!({ "partition": partition, "racks": racks.iter().map(|it| &**it).collect::<Vec<_>>() })
+                });
+                json!({
+                    "topic": &**name,
+                    "topic_id": topic.id.to_string(),
+                    "partitions": topic.partitions,
+                    "racks": racks.collect::<Vec<_>>(),
+                })
+            };
+            let topics = topics.as_ref().map(|topics| topics.iter().map(topic).collect::<Vec<_>>());
+            (of_group("subscribed topics"), topics.map(|topics| json!({ "topics": topics })))
+        }
+        ConsumerRecord::Member(member, it) => (of_member("member", member), it.as_deref().map(subscription)),
+        ConsumerRecord::PlanEpoch(epoch) => {
+            (of_group("target assignment"), epoch.map(|epoch| json!({ "epoch": epoch })))
+        }
+        ConsumerRecord::Plan(member, plan) => {
+            (of_member("target assignment", member), plan.as_ref().map(|plan| assignment(plan)))
+        }
+        ConsumerRecord::Current(member, it) => {
+            (of_member("current assignment", member), it.as_ref().map(current))
+        }
+    }
+}
+
+fn subscription(it: &Subscription) -> Value {
+    json!({
+        "instance_id": it.instance_id.as_deref(),
+        "rack_id": it.rack_id.as_deref(),
+        "client_id": &*it.client_id,
+        "client_host": &*it.client_host,
+        "topics": it.topics.iter().map(|topic| &**topic).collect::<Vec<_>>(),
+        "rebalance_timeout_ms": it.rebalance_timeout_ms,
+        "assignor": it.assignor.as_deref(),
+        "classic_session_timeout_ms": it.classic.as_ref().map(|classic| classic.session_timeout_ms),
+    })
+}
+
+fn current(it: &Current) -> Value {
+    json!({
+        "epoch": it.epoch,
+        "previous_epoch": it.previous_epoch,
+        "state": format!("{:?}", it.state),
+        "assigned": assignment(&it.assigned),
+        "revoked": assignment(&it.revoked),
+    })
+}
+
+/// Partitions by topic id.
+fn assignment(it: &Assignment) -> Value {
+    let topics = it.iter().map(|(topic, partitions)| {
+        (topic.to_string(), json!(partitions.iter().copied().collect::<Vec<i32>>()))
+    });
+    Value::Object(topics.collect())
 }
 
 fn transaction(record: TransactionRecord) -> (Value, Option<Value>) {

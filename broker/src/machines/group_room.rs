@@ -5,21 +5,24 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use coordinator::groups::{Command, GroupConfig, GroupError, Groups, Reply};
-use coordinator::machine::AppendFailure;
+use coordinator::groups::consumer::ClusterTopics;
+use coordinator::groups::{Command, GroupConfig, GroupError, Groups, Note, Reply};
+use coordinator::machine::{AppendFailure, Machine};
 use storage::batch::TargetCompression;
 use storage::types::TopicPartition;
 
+use crate::cluster::metadata::MetadataCache;
 use crate::config::Groups as GroupSettings;
 use crate::machines::journal::{Journal, Writing};
 use crate::machines::runner::Runner;
-use crate::machines::seats::{Seats, Vacant};
+use crate::machines::seats::{Seats, Taken, Vacant};
 
 /// The internal topic of groups and their offsets.
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 pub(crate) struct GroupRoom<J: Journal> {
     seats: Arc<Seats<Groups, J>>,
+    metadata: Arc<MetadataCache>,
     closed: AtomicBool,
 }
 
@@ -31,15 +34,32 @@ pub(crate) enum EmptyGroupId {
 }
 
 impl<J: Journal> GroupRoom<J> {
-    pub(crate) fn new(settings: &GroupSettings) -> Self {
+    pub(crate) fn new(settings: &GroupSettings, metadata: &Arc<MetadataCache>) -> Self {
         let config = group_config(settings);
         let writing = Writing {
             compression: compression(settings.offsets_topic_codec),
             commit_timeout: settings.offsets_commit_timeout,
         };
+        let (at_load, at_start) = (Arc::clone(metadata), Arc::clone(metadata));
+        let make = move || {
+            let mut groups = Groups::new(config);
+            groups.note(Note::Topics(topics(&at_load)));
+            groups
+        };
+        // The cluster may have changed while the log was read.
+        let attend = move |seat: Taken<Groups, J>| seat.runner.inform(Note::Topics(topics(&at_start)));
         GroupRoom {
-            seats: Seats::new(OFFSETS_TOPIC, writing, move || Groups::new(config)),
+            seats: Seats::new(OFFSETS_TOPIC, writing, make, attend),
+            metadata: Arc::clone(metadata),
             closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The controller has told something new: groups may subscribe to other topics than before.
+    pub(crate) fn follow_cluster(&self) {
+        let topics = topics(&self.metadata);
+        for runner in self.seats.taken() {
+            runner.inform(Note::Topics(topics.clone()));
         }
     }
 
@@ -127,7 +147,14 @@ fn group_config(settings: &GroupSettings) -> GroupConfig {
         offset_metadata_max: settings.offset_metadata_max_bytes,
         offsets_retention_ms: ms(settings.offsets_retention),
         offsets_retention_check_interval_ms: ms(settings.offsets_retention_check_interval),
+        consumer: settings.consumer,
     }
+}
+
+/// The topics of the cluster as of now.
+fn topics(metadata: &MetadataCache) -> ClusterTopics {
+    let snapshot = metadata.snapshot();
+    ClusterTopics { version: snapshot.version(), topics: snapshot }
 }
 
 /// `offsets.topic.compression.codec`, with each codec's default level.

@@ -123,6 +123,11 @@ impl<M: Journaled, J: Journal> Runner<M, J> {
         self.lock().machine.apply(at, record);
     }
 
+    /// Something the machine should know that is not in its log, and that nobody waits for.
+    pub(crate) fn inform(&self, note: M::Note) {
+        self.lock().machine.note(note);
+    }
+
     /// Changes with every append, and at the end.
     pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()

@@ -55,17 +55,8 @@ enum Seat<M: Journaled, J: Journal> {
 }
 
 impl<M: Journaled, J: Journal> Seats<M, J> {
+    /// `attend` is called with seats locked: it only takes note.
     pub(crate) fn new(
-        topic: &'static str,
-        writing: Writing,
-        make: impl Fn() -> M + Send + Sync + 'static,
-    ) -> Arc<Self> {
-        Seats::attended(topic, writing, make, |_| {})
-    }
-
-    /// With somebody who looks after what the machines decide. `attend` is called with seats locked: it only takes
-    /// note.
-    pub(crate) fn attended(
         topic: &'static str,
         writing: Writing,
         make: impl Fn() -> M + Send + Sync + 'static,

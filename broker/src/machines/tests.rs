@@ -97,7 +97,7 @@ fn seats(compression: TargetCompression) -> Arc<Seats<Groups, Memory>> {
     let config =
         GroupConfig { initial_rebalance_delay_ms: 10, session_timeout_min_ms: 1, ..GroupConfig::default() };
     let writing = Writing { compression, commit_timeout: Duration::from_millis(200) };
-    Seats::new("__consumer_offsets", writing, move || Groups::new(config))
+    Seats::new("__consumer_offsets", writing, move || Groups::new(config), |_| {})
 }
 
 async fn seated(seats: &Arc<Seats<Groups, Memory>>, epoch: i32, log: &Memory) {
@@ -137,6 +137,7 @@ fn commit(group: &str, offset: i64, producer: Option<TransactionalProducer>) -> 
         member_id: Arc::from(""),
         instance_id: None,
         generation: -1,
+        knows_epochs: true,
         producer,
         offsets: vec![(TopicPartition::new("orders", 0), commit)],
     })

@@ -44,7 +44,7 @@ impl<J: Journal> TransactionRoom<J> {
             // Without a listener the broker is at its end.
             let _ = told.send(seat);
         };
-        let seats = Seats::attended(TRANSACTION_TOPIC, writing, make, attend);
+        let seats = Seats::new(TRANSACTION_TOPIC, writing, make, attend);
         (TransactionRoom { config, seats, closed: AtomicBool::new(false) }, taken)
     }
 

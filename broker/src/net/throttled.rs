@@ -49,6 +49,7 @@ macro_rules! exempt {
 throttled! {
     AddOffsetsToTxnResponse AddPartitionsToTxnResponse AllocateProducerIdsResponse AlterClientQuotasResponse
     AlterConfigsResponse AlterPartitionReassignmentsResponse AlterReplicaLogDirsResponse ApiVersionsResponse
+    ConsumerGroupDescribeResponse ConsumerGroupHeartbeatResponse
     CreatePartitionsResponse CreateTopicsResponse DeleteGroupsResponse DeleteRecordsResponse DeleteTopicsResponse
     DescribeClientQuotasResponse DescribeClusterResponse DescribeConfigsResponse DescribeGroupsResponse
     DescribeLogDirsResponse DescribeProducersResponse DescribeTransactionsResponse ElectLeadersResponse EndTxnResponse

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use storage::types::TopicPartition;
 
+use super::consumer::{ConsumerHeartbeat, Heard, HeartbeatRefused};
 use super::record::{GroupId, MemberId, OffsetCommit, TransactionalProducer};
 use super::refusal::GroupError;
 
@@ -16,6 +17,7 @@ pub enum Command {
     Join(Join),
     Sync(Sync),
     Heartbeat(Heartbeat),
+    ConsumerHeartbeat(ConsumerHeartbeat),
     Leave(Leave),
     Commit(Commit),
     DeleteGroup(GroupId),
@@ -101,6 +103,8 @@ pub struct Commit {
     pub instance_id: Option<Arc<str>>,
     /// Negative: not from a member but from an administrator or a consumer without group management.
     pub generation: i32,
+    /// Whether the request can tell member epochs: OffsetCommit 9 and later, TxnOffsetCommit.
+    pub knows_epochs: bool,
     /// TxnOffsetCommit: the offsets wait for the end of the transaction.
     pub producer: Option<TransactionalProducer>,
     pub offsets: Vec<(TopicPartition, OffsetCommit)>,
@@ -111,6 +115,7 @@ pub enum Reply {
     Join(Result<Joined, JoinRefused>),
     Sync(Result<Synced, GroupError>),
     Heartbeat(Result<(), GroupError>),
+    ConsumerHeartbeat(Result<Heard, HeartbeatRefused>),
     Leave(Vec<(LeavingMember, Result<(), GroupError>)>),
     /// Each partition once, in order.
     Commit(PartitionResults),
@@ -182,6 +187,8 @@ pub struct MemberDescription {
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupListing {
     pub group: GroupId,
+    /// `classic` or `consumer`.
+    pub kind: &'static str,
     pub protocol_type: Arc<str>,
     pub state: &'static str,
 }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use storage::types::{ProducerId, TimestampMs, TopicPartition};
 
 use super::command::{Commit, Reply};
-use super::config::{GroupConfig, TOMBSTONES_MAX};
+use super::config::GroupConfig;
+use super::consumer::ConsumerGroup;
+use super::group::{Group, Membership};
 use super::record::{GroupId, OffsetCommit, Record};
 use super::refusal::GroupError;
 use super::roster::{Roster, State};
-use super::{Group, Groups, Note, session, validate_generation, validate_member};
+use super::{Groups, Note, session, validate_generation, validate_member};
 use crate::machine::{Decision, Ticket};
 use crate::time::Now;
 
@@ -19,13 +21,14 @@ pub(super) fn commit(
     now: Now,
     ticket: Ticket,
     commit: Commit,
-    roster: Option<&Roster>,
+    group: Option<&Group>,
 ) -> Decision<Groups> {
     // The last word on a partition counts, where a request names it twice.
     let offsets: BTreeMap<TopicPartition, OffsetCommit> = commit.offsets.iter().cloned().collect();
     let mut decision = Decision::nothing();
-    let checked = match roster {
-        Some(roster) => validate(roster, &commit),
+    let checked = match group.map(|group| &group.members) {
+        Some(Membership::Classic(roster)) => validate(roster, &commit),
+        Some(Membership::Consumer(group)) => validate_epoch(group, &commit),
         None if commit.producer.is_none() && commit.generation >= 0 => Err(GroupError::IllegalGeneration),
         None => {
             // A group without members comes into being by its first commit, even a refused one.
@@ -46,6 +49,7 @@ pub(super) fn commit(
     if checked.is_err() {
         return decision;
     }
+    let roster = group.and_then(Group::roster);
     if let Some(roster) = roster.filter(|roster| commit.producer.is_none() && roster.state != State::Empty) {
         decision.notes.extend(session::heard(now, &commit.group, &commit.member_id, roster));
     }
@@ -73,6 +77,21 @@ fn validate(roster: &Roster, commit: &Commit) -> Result<(), GroupError> {
     }
 }
 
+/// Members of the new protocol commit in their epoch.
+fn validate_epoch(group: &ConsumerGroup, commit: &Commit) -> Result<(), GroupError> {
+    if commit.generation < 0 && group.is_empty() {
+        return Ok(());
+    }
+    if commit.producer.is_none() && !commit.knows_epochs && group.needs_epochs(&commit.member_id) {
+        return Err(GroupError::UnsupportedVersion);
+    }
+    group.validate_epoch(&commit.member_id, commit.generation).map_err(|error| match error {
+        // A producer knows generations only.
+        GroupError::StaleMemberEpoch if commit.producer.is_some() => GroupError::IllegalGeneration,
+        error => error,
+    })
+}
+
 /// Kafka measures metadata in Java characters, which are UTF-16 code units.
 fn java_length_is_within(metadata: &str, max: usize) -> bool {
     metadata.len() <= max || metadata.encode_utf16().count() <= max
@@ -82,7 +101,7 @@ pub(super) fn delete_group(ticket: Ticket, id: &GroupId, group: Option<&Group>) 
     let Some(group) = group else {
         return Decision::reply(ticket, Reply::DeleteGroup(Err(GroupError::GroupNotFound)));
     };
-    if group.roster.state != State::Empty {
+    if !group.is_empty() {
         return Decision::reply(ticket, Reply::DeleteGroup(Err(GroupError::NonEmptyGroup)));
     }
     let partitions: Vec<TopicPartition> = group.offsets.partitions().cloned().collect();
@@ -102,11 +121,10 @@ pub(super) fn delete_offsets(
 ) -> Decision<Groups> {
     let refuse = |error| Decision::reply(ticket, Reply::DeleteOffsets(Err(error)));
     let Some(group) = group else { return refuse(GroupError::GroupNotFound) };
-    let empty = group.roster.state == State::Empty;
-    if !empty && !group.roster.is_consumer_group() {
+    if !group.is_empty() && !group.tells_subscriptions() {
         return refuse(GroupError::NonEmptyGroup);
     }
-    let subscribed = |partition: &TopicPartition| !empty && group.roster.is_subscribed_to(&partition.topic);
+    let subscribed = |partition: &TopicPartition| group.is_subscribed_to(&partition.topic);
     let result = |partition: &TopicPartition| match subscribed(partition) {
         true => Err(GroupError::SubscribedToTopic),
         false => Ok(()),
@@ -138,7 +156,7 @@ pub(super) fn clean(
     id: &GroupId,
     group: &Group,
 ) -> Option<Decision<Groups>> {
-    let expired = group.offsets.expired(&group.roster, wall, config.offsets_retention_ms, TOMBSTONES_MAX);
+    let expired = group.expired_offsets(wall, config.offsets_retention_ms);
     let decision = remove_offsets(id, group, &expired);
     (!decision.records.is_empty() || !decision.notes.is_empty()).then_some(decision)
 }
@@ -153,7 +171,7 @@ fn remove_offsets(id: &GroupId, group: &Group, partitions: &[TopicPartition]) ->
         decision.records.push(Record::OffsetGone { group, partition, producer });
         left -= 1;
     }
-    if left == 0 && !group.offsets.has_pending() && group.roster.state == State::Empty {
+    if left == 0 && !group.offsets.has_pending() && group.is_empty() {
         decision.bury(id, group);
     }
     decision
@@ -162,8 +180,15 @@ fn remove_offsets(id: &GroupId, group: &Group, partitions: &[TopicPartition]) ->
 impl Decision<Groups> {
     /// The group ends. One that never came through a rebalance has left nothing in the log to take back.
     fn bury(&mut self, id: &GroupId, group: &Group) {
-        if group.roster.generation > 0 {
-            self.records.push(Record::GroupGone(Arc::clone(id)));
+        match &group.members {
+            Membership::Classic(roster) if roster.generation > 0 => {
+                self.records.push(Record::GroupGone(Arc::clone(id)));
+            }
+            Membership::Classic(_) => {}
+            Membership::Consumer(group) => {
+                let gone = group.tombstones().into_iter();
+                self.records.extend(gone.map(|record| Record::Consumer(Arc::clone(id), record)));
+            }
         }
         self.notes.push(Note::Gone(Arc::clone(id)));
     }

@@ -1,5 +1,7 @@
 //! The `group.*` and `offsets.*` keys that the rules of groups depend on.
 
+use super::consumer::ConsumerConfig;
+
 /// Limits and delays of groups; the same for all of a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupConfig {
@@ -17,6 +19,8 @@ pub struct GroupConfig {
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`. Unit: ms. Default: 600,000.
     pub offsets_retention_check_interval_ms: i64,
+    /// Of groups of the new protocol.
+    pub consumer: ConsumerConfig,
 }
 
 impl Default for GroupConfig {
@@ -29,6 +33,7 @@ impl Default for GroupConfig {
             offset_metadata_max: 4_096,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
             offsets_retention_check_interval_ms: 600_000,
+            consumer: ConsumerConfig::default(),
         }
     }
 }

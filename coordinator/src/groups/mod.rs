@@ -1,17 +1,21 @@
 //! Consumer groups of one partition of `__consumer_offsets`: who is in them, and how far they have read.
 //!
-//! Behaves as Apache 3.9.1's coordinator in ZooKeeper mode (classic protocol, KIP-62, 134, 345, 394, 447, 814), and
-//! writes its records, so that either can take over the other's partition. Offsets and the groups' generations
+//! Behaves as Apache 3.9.1's coordinator: in ZooKeeper mode for the classic protocol (KIP-62, 134, 345, 394, 447,
+//! 814), in KRaft mode for the new one (KIP-848, see `consumer`), and writes its records, so that either can take
+//! over the other's partition. Offsets and the groups' generations
 //! change only by records; sessions, parked requests and rebalances under way are notes and end with the leadership.
 //! Knows no other partition, no topic's existence, no permission and no clock.
 //!
-//! Reading order: `command` (the words), `record` (what is durable), `roster` (a group), `draft` (the steps of a
-//! rebalance), `join` and `session` (the requests of members), `commit` and `offsets`.
+//! Reading order: `command` (the words), `record` (what is durable), `group`, `roster` (its classic members), `draft`
+//! (the steps of a rebalance), `join` and `session` (the requests of members), `commit` and `offsets`; then `consumer`.
 
 mod command;
 mod commit;
 mod config;
+pub mod consumer;
+mod dispatch;
 mod draft;
+mod group;
 mod join;
 mod offsets;
 mod record;
@@ -32,8 +36,9 @@ pub use self::command::{
     Synced,
 };
 pub use self::config::GroupConfig;
+use self::consumer::{ClusterTopics, ConsumerDescription, ConsumerNote, Desk};
 use self::draft::Draft;
-use self::offsets::Offsets;
+use self::group::{AllGroups, Group, Membership};
 pub use self::record::{
     GroupId, GroupMetadata, MemberId, MemberMetadata, OffsetCommit, Record, TransactionalProducer,
 };
@@ -52,6 +57,10 @@ pub enum Note {
     Heard { group: GroupId, member_id: MemberId, until: Option<Monotonic> },
     /// The group has ended.
     Gone(GroupId),
+    /// Of a group of the new protocol.
+    Consumer(GroupId, ConsumerNote),
+    /// The topics of the cluster are now these; an older state than the one known is passed over.
+    Topics(ClusterTopics),
     /// Where the search for expired offsets goes on, and when.
     Cleanup(Cleanup),
 }
@@ -65,17 +74,11 @@ pub struct Cleanup {
     after: Option<GroupId>,
 }
 
-struct Group {
-    roster: Roster,
-    offsets: Offsets,
-    /// The group's entry in `Groups::timers`; not after the first of its deadlines.
-    timer: Option<Monotonic>,
-}
-
 /// All groups of one partition of the offsets topic.
 pub struct Groups {
     config: GroupConfig,
-    groups: BTreeMap<GroupId, Group>,
+    groups: AllGroups,
+    topics: ClusterTopics,
     /// When a group has something due. A deadline that moves back leaves its entry where it is: looking once too
     /// early is cheaper than moving it with every heartbeat.
     timers: BTreeSet<(Monotonic, GroupId)>,
@@ -88,24 +91,37 @@ impl Groups {
     pub fn new(config: GroupConfig) -> Groups {
         Groups {
             config,
-            groups: BTreeMap::new(),
+            groups: AllGroups::new(),
+            topics: ClusterTopics::default(),
             timers: BTreeSet::new(),
             open_transactions: BTreeMap::new(),
             cleanup: Cleanup::default(),
         }
     }
 
-    /// `None` where there is no such group.
+    /// `None` where there is no such group, or it is of the new protocol.
     pub fn describe(&self, group: &str) -> Option<GroupDescription> {
-        self.groups.get(group).map(|group| group.roster.describe())
+        Some(self.groups.get(group)?.roster()?.describe())
+    }
+
+    /// `None` where there is no such group, or it is a classic one.
+    pub fn describe_consumer(&self, group: &str) -> Option<ConsumerDescription> {
+        Some(self.groups.get(group)?.consumer()?.describe(&self.config.consumer))
     }
 
     pub fn list(&self) -> impl Iterator<Item = GroupListing> {
-        self.groups.iter().map(|(id, group)| GroupListing {
-            group: Arc::clone(id),
-            protocol_type: group.roster.protocol_type.clone().unwrap_or_else(|| Arc::from("")),
-            state: group.roster.state.name(),
-        })
+        self.groups.iter().map(|(id, group)| group.list(id))
+    }
+
+    /// Whether a member, in its epoch, may read the offsets of its group (OffsetFetch 9 and later); anybody may who
+    /// says nothing of a member.
+    pub fn may_fetch(&self, group: &str, member_id: Option<&str>, epoch: i32) -> Result<(), GroupError> {
+        let group = self.groups.get(group).and_then(Group::consumer);
+        match (group, member_id) {
+            (Some(_), None) if epoch < 0 => Ok(()),
+            (Some(group), member_id) => group.validate_epoch(member_id.unwrap_or(""), epoch),
+            (None, _) => Ok(()),
+        }
     }
 
     /// All partitions the group has offsets for.
@@ -140,12 +156,12 @@ impl Groups {
     /// Panics where the machine contradicts itself. For tests.
     pub fn check(&self) {
         for (id, group) in &self.groups {
-            group.roster.check();
+            group.check();
             assert_eq!(
                 group.timer.is_some(),
                 group.timer.is_some_and(|at| self.timers.contains(&(at, Arc::clone(id))))
             );
-            if let Some(next) = group.roster.next_deadline() {
+            if let Some(next) = group.next_deadline() {
                 assert!(group.timer.is_some_and(|at| at <= next), "no deadline is missed");
             }
         }
@@ -154,27 +170,30 @@ impl Groups {
 
     /// The durable part of a group, as the log would tell it: for comparing a replay with what lived.
     pub fn stored(&self, group: &str) -> Option<GroupMetadata> {
-        let roster = &self.groups.get(group)?.roster;
+        let roster = self.groups.get(group)?.roster()?;
         (!roster.is_blank()).then(|| roster.to_record())
     }
 
-    fn draft(&self, now: Now, group: &GroupId) -> Draft<'_> {
-        Draft::new(&self.config, now, group, self.groups.get(group).map(|group| &group.roster))
+    /// The same for a group of the new protocol.
+    pub fn stored_consumer(&self, group: &str) -> Option<consumer::ConsumerGroup> {
+        Some(self.groups.get(group)?.consumer()?.stored())
     }
 
-    /// The command is about members, and only a group that exists has any.
-    fn roster(&self, group: &str) -> Result<&Roster, GroupError> {
-        self.groups.get(group).map(|group| &group.roster).ok_or(GroupError::UnknownMember)
+    fn draft(&self, now: Now, group: &GroupId) -> Draft<'_> {
+        Draft::new(&self.config, now, group, self.groups.get(group).and_then(Group::roster))
+    }
+
+    fn desk<'a>(&'a self, now: Now, id: &'a GroupId, group: &'a consumer::ConsumerGroup) -> Desk<'a> {
+        Desk::new(&self.config, &self.topics, now, id, group)
     }
 
     fn entry(&mut self, id: &GroupId) -> &mut Group {
-        let blank = || Group { roster: Roster::empty(None), offsets: Offsets::default(), timer: None };
-        self.groups.entry(Arc::clone(id)).or_insert_with(blank)
+        self.groups.entry(Arc::clone(id)).or_insert_with(Group::blank)
     }
 
     fn set_roster(&mut self, id: &GroupId, roster: Roster) {
         let at = roster.next_deadline();
-        self.entry(id).roster = roster;
+        self.entry(id).members = Membership::Classic(roster);
         self.set_timer(id, at);
     }
 
@@ -193,8 +212,7 @@ impl Groups {
 
     /// A group that only ever held offsets is gone with the last of them.
     fn remove_if_blank(&mut self, id: &GroupId) {
-        let blank = |group: &Group| group.roster.is_blank() && group.offsets.is_empty();
-        if self.groups.get(id).is_some_and(blank) {
+        if self.groups.get(id).is_some_and(Group::is_blank) {
             self.remove_group(id);
         }
     }
@@ -254,27 +272,14 @@ impl Machine for Groups {
 
     fn decide(&self, now: Now, ticket: Ticket, command: Command) -> Decision<Groups> {
         match command {
-            Command::Join(join) => {
-                join::decide(&self.config, now, ticket, &join, self.roster(&join.group).ok())
-            }
-            Command::Sync(sync) => match self.roster(&sync.group) {
-                Ok(_) => session::sync(self.draft(now, &sync.group), ticket, sync),
-                Err(error) => Decision::reply(ticket, Reply::Sync(Err(error))),
-            },
-            Command::Heartbeat(heartbeat) => match self.roster(&heartbeat.group) {
-                Ok(roster) => session::heartbeat(now, ticket, &heartbeat, roster),
-                Err(error) => Decision::reply(ticket, Reply::Heartbeat(Err(error))),
-            },
-            Command::Leave(leave) => match self.roster(&leave.group) {
-                Ok(_) => session::leave(self.draft(now, &leave.group), ticket, leave),
-                Err(error) => {
-                    let results = leave.members.into_iter().map(|member| (member, Err(error))).collect();
-                    Decision::reply(ticket, Reply::Leave(results))
-                }
-            },
+            Command::Join(join) => self.join(now, ticket, &join),
+            Command::Sync(sync) => self.sync(now, ticket, sync),
+            Command::Heartbeat(heartbeat) => self.heartbeat(now, ticket, &heartbeat),
+            Command::ConsumerHeartbeat(heartbeat) => self.consumer_heartbeat(now, ticket, &heartbeat),
+            Command::Leave(leave) => self.leave(now, ticket, leave),
             Command::Commit(commit) => {
-                let roster = self.roster(&commit.group).ok();
-                commit::commit(&self.config, now, ticket, commit, roster)
+                let group = self.groups.get(&commit.group);
+                commit::commit(&self.config, now, ticket, commit, group)
             }
             Command::DeleteGroup(group) => commit::delete_group(ticket, &group, self.groups.get(&group)),
             Command::DeleteOffsets(group, partitions) => {
@@ -288,7 +293,10 @@ impl Machine for Groups {
 
     fn expire(&self, now: Now) -> Decision<Groups> {
         if let Some((_, id)) = self.timers.first().filter(|(at, _)| *at <= now.mono) {
-            return session::expire(self.draft(now, id));
+            return match self.members_of(id) {
+                Some(Membership::Consumer(group)) => consumer::expire(self.desk(now, id, group)),
+                _ => session::expire(self.draft(now, id)),
+            };
         }
         if self.cleanup.at.is_some_and(|at| at <= now.mono) {
             return self.clean(now);
@@ -304,15 +312,20 @@ impl Machine for Groups {
     fn loaded(&self, now: Now) -> Decision<Groups> {
         let mut decision = Decision::nothing();
         let size_max = usize::try_from(self.config.size_max).unwrap_or(0);
-        for (id, group) in self.groups.iter().filter(|(_, group)| !group.roster.members.is_empty()) {
-            let mut draft = self.draft(now, id);
-            if group.roster.members.len() > size_max {
-                draft.prepare_rebalance();
-            }
-            for member_id in group.roster.members.keys() {
-                draft.await_heartbeat(member_id);
-            }
-            let mut started = draft.finish();
+        for (id, group) in self.groups.iter().filter(|(_, group)| !group.is_empty()) {
+            let mut started = match &group.members {
+                Membership::Classic(roster) => {
+                    let mut draft = self.draft(now, id);
+                    if roster.members.len() > size_max {
+                        draft.prepare_rebalance();
+                    }
+                    for member_id in roster.members.keys() {
+                        draft.await_heartbeat(member_id);
+                    }
+                    draft.finish()
+                }
+                Membership::Consumer(group) => consumer::loaded(self.desk(now, id, group)),
+            };
             decision.records.append(&mut started.records);
             decision.notes.append(&mut started.notes);
         }
@@ -338,6 +351,13 @@ impl Machine for Groups {
                 failed.append(&mut again.replies);
                 again.notes
             }
+            Some(Record::Consumer(id, _)) if failed.is_empty() => {
+                let again = now.mono.after_ms(consumer::RETRY_MS);
+                let mut notes = vec![Note::Consumer(Arc::clone(id), ConsumerNote::LookAgain(again))];
+                // Without members it was to be taken away by the walk for expired offsets.
+                notes.extend(self.groups.get(id).filter(|it| it.is_empty()).map(|_| self.next_cleanup(now)));
+                notes
+            }
             Some(Record::OffsetGone { .. } | Record::GroupGone(_)) if failed.is_empty() => {
                 vec![self.next_cleanup(now)]
             }
@@ -347,7 +367,7 @@ impl Machine for Groups {
     }
 
     fn rests_on_log(reply: &Reply) -> bool {
-        matches!(reply, Reply::Sync(Ok(_)))
+        matches!(reply, Reply::Sync(Ok(_)) | Reply::ConsumerHeartbeat(Ok(_)))
     }
 
     fn failed(reply: Reply, failure: AppendFailure) -> Reply {
@@ -357,6 +377,7 @@ impl Machine for Groups {
             Reply::Sync(Ok(_)) => Reply::Sync(Err(group)),
             // Only a static member's return is written down at the join; it has to come as a stranger again.
             Reply::Join(Ok(_)) => Reply::Join(Err(JoinRefused { member_id: Arc::from(""), error: group })),
+            Reply::ConsumerHeartbeat(Ok(_)) => Reply::ConsumerHeartbeat(Err(group.into())),
             Reply::Commit(results) => Reply::Commit(
                 results.into_iter().map(|(partition, it)| (partition, it.and(Err(offsets)))).collect(),
             ),
@@ -370,11 +391,12 @@ impl Machine for Groups {
         match record {
             Record::Group(id, metadata) => self.set_roster(id, Roster::from_record(metadata)),
             Record::GroupGone(id) => {
-                if self.groups.contains_key(id) {
+                if self.groups.get(id).is_some_and(|group| group.roster().is_some()) {
                     self.set_roster(id, Roster::empty(None));
                     self.remove_if_blank(id);
                 }
             }
+            Record::Consumer(id, record) => self.apply_consumer(id, record),
             Record::Offset { group, partition, commit, producer: None } => {
                 self.entry(group).offsets.set(at, partition, commit);
             }
@@ -401,7 +423,8 @@ impl Machine for Groups {
             Note::Roster(id, roster) => self.set_roster(&id, *roster),
             Note::Heard { group: id, member_id, until } => {
                 let Some(group) = self.groups.get_mut(&id) else { return };
-                if let Some(member) = group.roster.member_mut(&member_id) {
+                let Membership::Classic(roster) = &mut group.members else { return };
+                if let Some(member) = roster.member_mut(&member_id) {
                     member.deadline = until;
                 }
                 if until.is_some_and(|until| group.timer.is_none_or(|at| until < at)) {
@@ -415,6 +438,9 @@ impl Machine for Groups {
                     false => self.set_roster(&id, Roster::empty(None)),
                 }
             }
+            Note::Consumer(id, note) => self.note_consumer(&id, note),
+            Note::Topics(topics) if topics.version < self.topics.version => {}
+            Note::Topics(topics) => self.topics = topics,
             Note::Cleanup(cleanup) => self.cleanup = cleanup,
         }
     }

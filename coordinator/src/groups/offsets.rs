@@ -83,6 +83,15 @@ impl Offsets {
         !self.pending.is_empty()
     }
 
+    /// Whether a transaction that has not ended may change the offset.
+    pub(super) fn is_pending(&self, partition: &TopicPartition) -> bool {
+        self.pending.values().any(|pending| pending.contains_key(partition))
+    }
+
+    pub(super) fn committed(&self) -> impl Iterator<Item = (&TopicPartition, &OffsetCommit)> {
+        self.committed.iter().map(|(partition, committed)| (partition, &committed.commit))
+    }
+
     pub(super) fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
         self.committed.keys()
     }
@@ -93,7 +102,7 @@ impl Offsets {
 
     /// The offset for a client that wants only what no open transaction may change (KIP-447).
     pub(super) fn get_stable(&self, partition: &TopicPartition) -> Result<Option<&OffsetCommit>, GroupError> {
-        match self.pending.values().any(|pending| pending.contains_key(partition)) {
+        match self.is_pending(partition) {
             true => Err(GroupError::UnstableOffset),
             false => Ok(self.get(partition)),
         }

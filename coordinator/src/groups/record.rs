@@ -1,7 +1,7 @@
 //! What a partition of `__consumer_offsets` holds, byte for byte as Kafka 3.9 in ZooKeeper mode writes it.
 //!
-//! Key versions 0 and 1 are offsets, 2 is a group; a null value is a tombstone; later keys belong to KRaft's
-//! coordinator and are passed over. Written: OffsetCommitKey v1, OffsetCommitValue v3 (v1 where the client asked
+//! Key versions 0 and 1 are offsets, 2 is a group, 3 to 8 belong to consumer groups (see `consumer`); a null value is a
+//! tombstone; later keys are of share groups and passed over. Written: OffsetCommitKey v1, OffsetCommitValue v3 (v1 where the client asked
 //! for a retention of its own), GroupMetadataKey v2, GroupMetadataValue v3. Read: all versions 3.9.1 reads (value
 //! schemas 0 to 4 both). Source: the JSON schemas in the 3.9.1 jars. Knows no group, only its words.
 
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use storage::types::{LeaderEpoch, Offset, ProducerId, TimestampMs, TopicPartition};
 
+use super::consumer::{ConsumerRecord, KEYS};
 use crate::wire::{Reader, WireError, Writer};
 
 /// `group.id`: any text, the empty one too (old simple consumers commit under it).
@@ -30,6 +31,8 @@ pub enum Record {
     /// The group as of a generation.
     Group(GroupId, GroupMetadata),
     GroupGone(GroupId),
+    /// A step of a group of the new protocol (KIP-848).
+    Consumer(GroupId, ConsumerRecord),
     Offset {
         group: GroupId,
         partition: TopicPartition,
@@ -96,6 +99,7 @@ impl Record {
         match self {
             Record::Group(group, metadata) => Some((group_key(group), Some(encode_group(metadata)))),
             Record::GroupGone(group) => Some((group_key(group), None)),
+            Record::Consumer(group, record) => Some(record.encode(group)),
             Record::Offset { group, partition, commit, .. } => {
                 Some((offset_key(group, partition), Some(encode_offset(commit))))
             }
@@ -134,6 +138,10 @@ impl Record {
                     Some(value) => Record::Group(group, decode_group(value)?),
                     None => Record::GroupGone(group),
                 }))
+            }
+            version if KEYS.contains(&version) => {
+                let (group, record) = ConsumerRecord::decode(version, &mut key, value)?;
+                Ok(Some(Record::Consumer(group, record)))
             }
             _ => Ok(None),
         }
@@ -351,7 +359,7 @@ mod tests {
             assert!(decode_group(&value[..end]).is_err(), "cut at {end}");
         }
         assert!(Record::decode(&key[..3], Some(&value), None).is_err());
-        assert_eq!(Record::decode(b"\0\x03\0\x01g", None, None), Ok(None));
+        assert_eq!(Record::decode(b"\0\x09\0\x01g", None, None), Ok(None));
         assert_eq!(Record::decode(&key, None, None), Ok(Some(Record::GroupGone(Arc::from("g")))));
     }
 }

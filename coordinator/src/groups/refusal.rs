@@ -48,6 +48,18 @@ pub enum GroupError {
     ProducerFenced,
     #[error("the offsets were not added to the transaction")]
     NotInTransaction,
+    #[error("{0}")]
+    InvalidRequest(&'static str),
+    #[error("the server-side assignor is not offered")]
+    UnsupportedAssignor,
+    #[error("the member epoch is not the member's; it has to give up its partitions and join again")]
+    FencedMemberEpoch,
+    #[error("the group instance id belongs to a member that has not left")]
+    UnreleasedInstance,
+    #[error("the member epoch is not the member's current one")]
+    StaleMemberEpoch,
+    #[error("members of the new protocol commit with OffsetCommit 9 or later")]
+    UnsupportedVersion,
     #[error("the log refused the record")]
     Unknown,
 }

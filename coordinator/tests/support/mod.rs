@@ -3,10 +3,15 @@
 // Each test crate uses its part of this.
 #![allow(dead_code)]
 
-use coordinator::groups::{Command, GroupConfig, Groups, Record, Reply};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Buf;
+use coordinator::groups::consumer::{ClusterTopics, OwnedPartitions, TopicInfo, Topics};
+use coordinator::groups::{Command, GroupConfig, Groups, Note, Record, Reply};
 use coordinator::machine::{AppendFailure, Decision, Machine, Ticket};
 use coordinator::time::{Monotonic, Now};
-use storage::types::{Offset, TimestampMs};
+use storage::types::{Offset, TimestampMs, TopicId};
 
 /// Wall-clock time when the monotonic clock shows 0.
 pub(crate) const WALL_START_MS: i64 = 1_700_000_000_000;
@@ -18,6 +23,7 @@ pub(crate) struct Seat {
     pub(crate) now_ms: u64,
     /// When set, the log takes nothing.
     pub(crate) jammed: Option<AppendFailure>,
+    cluster: ClusterTopics,
     tickets: u64,
 }
 
@@ -44,6 +50,7 @@ impl Seat {
             log: Vec::new(),
             now_ms: 0,
             jammed: None,
+            cluster: ClusterTopics::default(),
             tickets: 0,
         };
         seat.reload();
@@ -77,6 +84,13 @@ impl Seat {
         outcome
     }
 
+    /// The topics of the cluster are these, with so many partitions.
+    pub(crate) fn set_topics(&mut self, counts: &BTreeMap<Arc<str>, i32>) {
+        let topics = Arc::new(Counts(counts.clone()));
+        self.cluster = ClusterTopics { version: self.cluster.version + 1, topics };
+        self.groups.note(Note::Topics(self.cluster.clone()));
+    }
+
     /// A control record has been written by the coordinator of the transaction.
     pub(crate) fn append_marker(&mut self, record: Record) {
         self.append(std::slice::from_ref(&record));
@@ -85,6 +99,7 @@ impl Seat {
     /// A new leader reads the log.
     pub(crate) fn reload(&mut self) -> Outcome {
         self.groups = Groups::new(self.config);
+        self.groups.note(Note::Topics(self.cluster.clone()));
         for (at, record) in &self.log {
             self.groups.apply(*at, record);
         }
@@ -129,6 +144,61 @@ impl Seat {
             self.log.push((base, as_read_back(record)));
         }
     }
+}
+
+/// A cluster whose topics have their names as ids.
+struct Counts(BTreeMap<Arc<str>, i32>);
+
+impl Topics for Counts {
+    fn topic(&self, name: &str) -> Option<TopicInfo> {
+        let partitions = *self.0.get(name)?;
+        Some(TopicInfo { id: topic_id(name), partitions, racks: BTreeMap::new() })
+    }
+
+    fn id(&self, name: &str) -> Option<TopicId> {
+        self.0.contains_key(name).then(|| topic_id(name))
+    }
+
+    fn name(&self, id: TopicId) -> Option<Arc<str>> {
+        self.0.keys().find(|name| topic_id(name) == id).cloned()
+    }
+}
+
+pub(crate) fn topic_id(name: &str) -> TopicId {
+    let mut id = [0; 16];
+    for (byte, letter) in id.iter_mut().zip(name.bytes()) {
+        *byte = letter;
+    }
+    TopicId(id)
+}
+
+pub(crate) fn topic_name(id: TopicId) -> String {
+    String::from_utf8_lossy(&id.0).trim_end_matches('\0').to_string()
+}
+
+/// `topic-partition`s, separated by commas.
+pub(crate) fn owned(text: &str) -> OwnedPartitions {
+    let mut owned: BTreeMap<TopicId, BTreeSet<i32>> = BTreeMap::new();
+    for word in text.split(',').filter(|word| word.contains('-')) {
+        let (topic, partition) = word.rsplit_once('-').expect("topic-partition");
+        owned.entry(topic_id(topic)).or_default().insert(partition.parse().expect("a partition"));
+    }
+    owned.into_iter().map(|(topic, partitions)| (topic, partitions.into_iter().collect())).collect()
+}
+
+/// What a ConsumerProtocolAssignment of version 0 says.
+pub(crate) fn embedded_partitions(bytes: &[u8]) -> Vec<String> {
+    let mut rest = &bytes[2..];
+    let mut all = Vec::new();
+    for _ in 0..rest.get_i32() {
+        let length = usize::try_from(rest.get_i16()).expect("a text");
+        let name = String::from_utf8_lossy(&rest[..length]).into_owned();
+        rest.advance(length);
+        for _ in 0..rest.get_i32() {
+            all.push(format!("{name}-{}", rest.get_i32()));
+        }
+    }
+    all
 }
 
 fn as_read_back(record: &Record) -> Record {

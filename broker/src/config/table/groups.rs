@@ -1,6 +1,6 @@
 //! Consumer groups and committed offsets.
 
-use super::reasons::{KIP848, LOADING, NEW_GROUPS, SHARE_GROUPS};
+use super::reasons::{ASSIGNORS, LINGER, LOADING, NEW_GROUPS, ONE_COORDINATOR, SHARE_GROUPS, THREADS};
 use crate::config::key::{Key, keys};
 
 #[rustfmt::skip]
@@ -35,39 +35,43 @@ pub(super) const KEYS: &[Key] = keys! {
         "Segment size of the offsets topic, in bytes.";
     "group.coordinator.rebalance.protocols": List =
         Some("classic"), EachOneOf(&["consumer", "classic", "share", "unknown"]), Medium, ReadOnly
-        => Only(&["classic"], NEW_GROUPS),
-        "Group protocols offered to clients.";
+        => Only(&["classic,consumer", "consumer,classic"], NEW_GROUPS),
+        "Group protocols offered to clients; without zookeeper.connect, consumer (KIP-848) is offered by default.";
     [Internal] "group.coordinator.new.enable": Boolean = Some("false"), Any, Medium, ReadOnly
-        => OnlyDefault(NEW_GROUPS),
+        => NoEffect(ONE_COORDINATOR),
         "Whether Kafka's new group coordinator is used.";
-    "group.coordinator.append.linger.ms": Int = Some("10"), AtLeast(0.0), Medium, ReadOnly => NoEffect(KIP848),
+    "group.coordinator.append.linger.ms": Int = Some("10"), AtLeast(0.0), Medium, ReadOnly => NoEffect(LINGER),
         "Of Kafka's new group coordinator.";
-    "group.coordinator.threads": Int = Some("1"), AtLeast(1.0), Medium, ReadOnly => NoEffect(KIP848),
+    "group.coordinator.threads": Int = Some("1"), AtLeast(1.0), Medium, ReadOnly => NoEffect(THREADS),
         "Of Kafka's new group coordinator.";
     "group.consumer.assignors": List =
         Some("org.apache.kafka.coordinator.group.assignor.UniformAssignor,org.apache.kafka.coordinator.group.assignor.RangeAssignor"), Any, Medium, ReadOnly
-        => NoEffect(KIP848),
-        "Of consumer groups of the new protocol (KIP-848).";
-    "group.consumer.heartbeat.interval.ms": Int = Some("5000"), AtLeast(1.0), Medium, ReadOnly => NoEffect(KIP848),
-        "Of consumer groups of the new protocol (KIP-848).";
+        => Only(&[
+            "org.apache.kafka.coordinator.group.assignor.RangeAssignor,org.apache.kafka.coordinator.group.assignor.UniformAssignor",
+            "org.apache.kafka.coordinator.group.assignor.UniformAssignor",
+            "org.apache.kafka.coordinator.group.assignor.RangeAssignor",
+        ], ASSIGNORS),
+        "Who plans for consumer groups (KIP-848); the first one where a member asks for none.";
+    "group.consumer.heartbeat.interval.ms": Int = Some("5000"), AtLeast(1.0), Medium, ReadOnly => Honoured,
+        "How often members of consumer groups (KIP-848) shall send a heartbeat, in ms.";
     "group.consumer.max.heartbeat.interval.ms": Int = Some("15000"), AtLeast(1.0), Medium, ReadOnly
-        => NoEffect(KIP848),
-        "Of consumer groups of the new protocol (KIP-848).";
-    "group.consumer.max.session.timeout.ms": Int = Some("60000"), AtLeast(1.0), Medium, ReadOnly => NoEffect(KIP848),
-        "Of consumer groups of the new protocol (KIP-848).";
-    "group.consumer.max.size": Int = Some("2147483647"), AtLeast(1.0), Medium, ReadOnly => NoEffect(KIP848),
-        "Of consumer groups of the new protocol (KIP-848).";
+        => Honoured,
+        "The largest group.consumer.heartbeat.interval.ms, in ms.";
+    "group.consumer.max.session.timeout.ms": Int = Some("60000"), AtLeast(1.0), Medium, ReadOnly => Honoured,
+        "The largest group.consumer.session.timeout.ms, in ms.";
+    "group.consumer.max.size": Int = Some("2147483647"), AtLeast(1.0), Medium, ReadOnly => Honoured,
+        "Members a consumer group (KIP-848) may have.";
     [Internal] "group.consumer.migration.policy": Text =
         Some("disabled"), OneOfIgnoringCase(&["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"]), Medium, ReadOnly
-        => NoEffect(KIP848),
-        "Of consumer groups of the new protocol (KIP-848).";
+        => Honoured,
+        "Which groups change between the classic protocol and KIP-848 while they have members.";
     "group.consumer.min.heartbeat.interval.ms": Int = Some("5000"), AtLeast(1.0), Medium, ReadOnly
-        => NoEffect(KIP848),
-        "Of consumer groups of the new protocol (KIP-848).";
-    "group.consumer.min.session.timeout.ms": Int = Some("45000"), AtLeast(1.0), Medium, ReadOnly => NoEffect(KIP848),
-        "Of consumer groups of the new protocol (KIP-848).";
-    "group.consumer.session.timeout.ms": Int = Some("45000"), AtLeast(1.0), Medium, ReadOnly => NoEffect(KIP848),
-        "Of consumer groups of the new protocol (KIP-848).";
+        => Honoured,
+        "The smallest group.consumer.heartbeat.interval.ms, in ms.";
+    "group.consumer.min.session.timeout.ms": Int = Some("45000"), AtLeast(1.0), Medium, ReadOnly => Honoured,
+        "The smallest group.consumer.session.timeout.ms, in ms.";
+    "group.consumer.session.timeout.ms": Int = Some("45000"), AtLeast(1.0), Medium, ReadOnly => Honoured,
+        "How long a member of a consumer group (KIP-848) may be silent before it is out, in ms.";
     [Internal] "group.share.enable": Boolean = Some("false"), Any, Medium, ReadOnly => OnlyDefault(SHARE_GROUPS),
         "Whether share groups are offered.";
     "group.share.delivery.count.limit": Int = Some("5"), Between(2.0, 10.0), Medium, ReadOnly

@@ -11,7 +11,8 @@ pub(super) const REPLICATION: &str =
     "it concerns several brokers, and brokers do not replicate to each other yet";
 pub(super) const BUFFER: &str =
     "it sizes a buffer of the Java broker, and cleaners read in steps of 1 MiB here";
-pub(super) const KIP848: &str = "it concerns the new group protocol, which is not offered yet";
+pub(super) const LINGER: &str =
+    "it tunes the Java broker's writes to the offsets topic, and nothing is held back here";
 pub(super) const SHARE_GROUPS: &str = "it concerns share groups, which are not offered";
 pub(super) const REMOTE: &str = "it concerns tiered storage, which stays off";
 pub(super) const AUTHENTICATION: &str = "nobody authenticates yet";
@@ -22,7 +23,9 @@ pub(super) const FORMAT: &str =
 pub(super) const KRAFT_MODE: &str = "KRaft mode is not supported, this broker works with ZooKeeper";
 pub(super) const MIGRATION: &str = "a migration to KRaft is not supported";
 pub(super) const REMOTE_OFF: &str = "tiered storage is not supported";
-pub(super) const NEW_GROUPS: &str = "only classic consumer groups are offered yet";
+pub(super) const NEW_GROUPS: &str = "classic groups are always offered, and share groups are not";
+pub(super) const ONE_COORDINATOR: &str = "one coordinator serves both group protocols here";
+pub(super) const ASSIGNORS: &str = "Java classes cannot be loaded, but these two are built in";
 pub(super) const UNSTABLE: &str = "only released versions are offered";
 pub(super) const CLASS: &str = "Java classes cannot be loaded";
 pub(super) const METRICS: &str = "Java classes cannot be loaded, and there is no JMX here";

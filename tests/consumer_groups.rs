@@ -1,0 +1,104 @@
+//! Groups of the new protocol (KIP-848): the same conversations, plans and tools as with Apache Kafka 3.9.1.
+//!
+//! Apache serves them in KRaft mode only, so that is what stands beside ours; `ODRADEK_SEAT=apache` puts a second one
+//! in our place.
+
+mod support;
+
+#[path = "differential/asking.rs"]
+#[allow(dead_code, reason = "the conversations of `differential` use the rest of it")]
+mod asking;
+#[path = "consumer_groups/conversations.rs"]
+mod conversations;
+#[path = "consumer_groups/takeover.rs"]
+mod takeover;
+#[path = "consumer_groups/tools.rs"]
+mod tools;
+
+use std::sync::LazyLock;
+
+use asking::Conversation;
+use support::seat::{Broker, Kind, kind};
+
+const SETTINGS: &[(&str, &str)] = &[
+    ("group.coordinator.rebalance.protocols", "classic,consumer"),
+    ("group.consumer.migration.policy", "bidirectional"),
+    ("group.consumer.min.session.timeout.ms", "1000"),
+    ("group.consumer.max.session.timeout.ms", "600000"),
+    ("group.consumer.session.timeout.ms", "300000"),
+];
+
+static APACHE: LazyLock<Broker> = LazyLock::new(|| Broker::start_with(Kind::Kraft, SETTINGS));
+static OURS: LazyLock<Broker> = LazyLock::new(|| Broker::start_with(seat(), SETTINGS));
+
+/// Who is asked: ours, or Apache where it has this protocol.
+fn seat() -> Kind {
+    match kind() {
+        Kind::Ours => Kind::Ours,
+        _ => Kind::Kraft,
+    }
+}
+
+/// Holds the conversation with both and compares what was answered to each question.
+#[track_caller]
+fn same_answers(talk: fn(&mut Conversation)) {
+    let hold = |broker: &'static Broker| {
+        let mut conversation = Conversation::with(broker);
+        talk(&mut conversation);
+        conversation.answers
+    };
+    let (apache, ours) = std::thread::scope(|scope| {
+        let apache = scope.spawn(|| hold(&APACHE));
+        let ours = hold(&OURS);
+        (apache.join().expect("the conversation with Apache"), ours)
+    });
+    if std::env::var_os("ODRADEK_TRANSCRIPT").is_some() {
+        for (question, answer) in &apache {
+            println!("{question}\n    {answer}");
+        }
+    }
+    let mut breaches = Vec::new();
+    for ((question, apache), (asked, ours)) in apache.iter().zip(&ours) {
+        assert_eq!(question, asked, "the conversation took another turn");
+        if apache != ours {
+            breaches.push(format!("{question}\n    Apache: {apache}\n    ours:   {ours}"));
+        }
+    }
+    assert_eq!(apache.len(), ours.len(), "the conversation took another turn");
+    assert!(breaches.is_empty(), "{} answers differ\n\n{}", breaches.len(), breaches.join("\n\n"));
+}
+
+#[test]
+fn members_come_reconcile_and_go_with_the_same_answers() {
+    same_answers(conversations::members);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_the_same_codes() {
+    same_answers(conversations::refusals);
+}
+
+#[test]
+fn static_members_keep_their_place_with_the_same_answers() {
+    same_answers(conversations::static_members);
+}
+
+#[test]
+fn offsets_and_administration_know_member_epochs() {
+    same_answers(conversations::offsets);
+}
+
+#[test]
+fn groups_change_their_protocol_with_the_same_answers() {
+    same_answers(conversations::migration);
+}
+
+#[test]
+fn console_consumers_share_a_topic_and_outlive_each_other_and_the_broker() {
+    tools::consumers();
+}
+
+#[test]
+fn a_group_outlives_the_time_its_coordinator_is_apaches_on_zookeeper() {
+    takeover::there_and_back();
+}

@@ -1,0 +1,111 @@
+//! Stock console consumers with `group.protocol=consumer`, killed one after the other, and what the stock tools tell.
+
+use std::time::Duration;
+
+use crate::seat;
+use crate::support::process::{PATIENCE, Process};
+use crate::support::seat::Broker;
+use crate::support::stock;
+use crate::support::talk::create_topic;
+use crate::support::until;
+
+const TOPIC: &str = "shared";
+const GROUP: &str = "sharing";
+
+/// Members are given up quickly: some of them are killed.
+const SETTINGS: &[(&str, &str)] = &[
+    ("group.coordinator.rebalance.protocols", "classic,consumer"),
+    ("group.consumer.min.session.timeout.ms", "1000"),
+    ("group.consumer.session.timeout.ms", "4000"),
+    ("group.consumer.min.heartbeat.interval.ms", "200"),
+    ("group.consumer.heartbeat.interval.ms", "500"),
+];
+
+fn consumer(broker: &Broker, version: &str, client_id: &str) -> Process {
+    let (bootstrap, client_id) = (broker.bootstrap(), format!("client.id={client_id}"));
+    let mut arguments = vec!["--bootstrap-server", &bootstrap, "--topic", TOPIC, "--group", GROUP];
+    for property in ["group.protocol=consumer", "auto.offset.reset=earliest", &client_id] {
+        arguments.extend(["--consumer-property", property]);
+    }
+    stock::start(version, "kafka-console-consumer", &arguments)
+}
+
+fn groups(broker: &Broker, version: &str, arguments: &[&str]) -> String {
+    let bootstrap = broker.bootstrap();
+    let arguments = [&["--bootstrap-server", &bootstrap], arguments].concat();
+    stock::tool(version, "kafka-consumer-groups", &arguments, "").success()
+}
+
+/// How many partitions each member has, by its client id.
+fn members(broker: &Broker) -> Vec<(String, usize)> {
+    let told = groups(broker, "3.9.1", &["--describe", "--group", GROUP, "--members"]);
+    let rows = told.lines().filter(|line| line.starts_with(GROUP));
+    let mut members: Vec<(String, usize)> = rows
+        .map(|row| {
+            let words: Vec<&str> = row.split_whitespace().collect();
+            (words[3].to_string(), words[4].parse().unwrap_or_else(|_| panic!("{told}")))
+        })
+        .collect();
+    members.sort();
+    members
+}
+
+fn produce(broker: &Broker, round: usize) {
+    let bootstrap = broker.bootstrap();
+    let input: String = (0..40).map(|number| format!("{number}:round-{round}-{number}\n")).collect();
+    let arguments = ["--bootstrap-server", &bootstrap, "--topic", TOPIC];
+    let keys = ["--property", "parse.key=true", "--property", "key.separator=:"];
+    stock::tool("3.9.1", "kafka-console-producer", &[&arguments[..], &keys].concat(), &input).success();
+}
+
+fn lines(process: &Process, round: usize) -> usize {
+    let prefix = format!("round-{round}-");
+    process.log().lines().filter(|line| line.trim().starts_with(&prefix)).count()
+}
+
+pub(crate) fn consumers() {
+    let mut broker = Broker::start_with(seat(), SETTINGS);
+    create_topic(&broker, TOPIC, 4, &[]);
+    produce(&broker, 1);
+    let first = consumer(&broker, "3.9.1", "first");
+    first.wait_for_line(PATIENCE, |line| line.starts_with("round-1-"));
+    until("one member with all partitions", || members(&broker) == [("first".to_string(), 4)]);
+
+    let second = consumer(&broker, "4.1.0", "second");
+    let shared = [("first".to_string(), 2), ("second".to_string(), 2)];
+    until("two members with two partitions each", || members(&broker) == shared);
+    produce(&broker, 2);
+    until("both to read the second round", || lines(&first, 2) + lines(&second, 2) == 40);
+    assert!(lines(&first, 2) > 0 && lines(&second, 2) > 0, "both have a part of it");
+    let listed = groups(&broker, "4.1.0", &["--list", "--type", "consumer", "--state", "stable"]);
+    assert!(listed.lines().any(|line| line.starts_with(GROUP)), "{listed}");
+    let state = groups(&broker, "3.9.1", &["--describe", "--group", GROUP, "--state"]);
+    assert!(state.contains("uniform") && state.contains("Stable"), "{state}");
+
+    // kill -9: nobody says goodbye.
+    drop(first);
+    until("the second to have all partitions", || members(&broker) == [("second".to_string(), 4)]);
+    produce(&broker, 3);
+    until("the second to read all of the third round", || lines(&second, 3) == 40);
+
+    broker.kill();
+    broker.restart();
+    produce(&broker, 4);
+    until("the second to read on after the broker was killed", || lines(&second, 4) == 40);
+    until("its offsets to be committed", || {
+        std::thread::park_timeout(Duration::from_millis(200));
+        let told = groups(&broker, "4.1.0", &["--describe", "--group", GROUP]);
+        let lags = told.lines().filter(|line| line.starts_with(GROUP)).map(|row| {
+            let words: Vec<&str> = row.split_whitespace().collect();
+            (words[3].to_string(), words[5].to_string())
+        });
+        let lags: Vec<(String, String)> = lags.collect();
+        lags.len() == 4 && lags.iter().all(|(committed, lag)| committed != "-" && lag == "0")
+    });
+    drop(second);
+    until("the group to be empty", || {
+        groups(&broker, "3.9.1", &["--describe", "--group", GROUP, "--state"]).contains("Empty")
+    });
+    let deleted = groups(&broker, "3.9.1", &["--delete", "--group", GROUP]);
+    assert!(deleted.contains("was successful"), "{deleted}");
+}
