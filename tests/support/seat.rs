@@ -65,6 +65,8 @@ enum Coordination {
 /// One broker and what coordinates it. Everything ends with this value.
 pub(crate) struct Broker {
     pub(crate) kind: Kind,
+    /// Of Apache's broker, where it is one.
+    pub(crate) version: &'static str,
     pub(crate) id: i32,
     pub(crate) port: u16,
     /// The machine it runs on, where that is not this one.
@@ -90,8 +92,15 @@ impl Broker {
     /// Starts with `settings` on top of what all tests share, and waits for the first Metadata answer.
     #[track_caller]
     pub(crate) fn start_with(kind: Kind, settings: &[(&str, &str)]) -> Broker {
+        Broker::start_version(kind, "3.9.1", settings)
+    }
+
+    /// The same with another version of Apache's broker, for instance 2.8.2, which still writes messages of magic 0 and 1.
+    #[track_caller]
+    pub(crate) fn start_version(kind: Kind, version: &'static str, settings: &[(&str, &str)]) -> Broker {
         let zookeeper_port = free_port();
         let mut broker = Broker::placed(kind, 0, Coordination::Embedded);
+        broker.version = version;
         broker.zookeeper_port = zookeeper_port;
         if kind == Kind::Apache {
             let folder = broker.folder.path().join("zookeeper");
@@ -162,6 +171,7 @@ impl Broker {
         let port = free_port();
         Broker {
             kind,
+            version: "3.9.1",
             id,
             port,
             host: None,
@@ -248,7 +258,7 @@ impl Broker {
             }
             Kind::Apache | Kind::Kraft => {
                 let variables: Vec<_> = variables.collect();
-                stock::start_with("3.9.1", "kafka-server-start", &[&properties], &variables)
+                stock::start_with(self.version, "kafka-server-start", &[&properties], &variables)
             }
         }
     }

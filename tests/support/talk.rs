@@ -18,6 +18,8 @@ use super::until;
 use super::wire::Connection;
 
 const PRODUCE: i16 = 9;
+const READ_UNCOMMITTED: i8 = 0;
+const READ_COMMITTED: i8 = 1;
 
 fn name(topic: &str) -> TopicName {
     TopicName(StrBytes::from_string(topic.to_string()))
@@ -112,9 +114,27 @@ pub(crate) fn list_offset(
     partition: i32,
     timestamp: i64,
 ) -> (i16, i64) {
+    list_offset_for(connection, topic, partition, timestamp, READ_UNCOMMITTED)
+}
+
+/// Error code and last stable offset.
+pub(crate) fn last_stable(connection: &mut Connection, topic: &str, partition: i32) -> (i16, i64) {
+    list_offset_for(connection, topic, partition, -1, READ_COMMITTED)
+}
+
+fn list_offset_for(
+    connection: &mut Connection,
+    topic: &str,
+    partition: i32,
+    timestamp: i64,
+    isolation: i8,
+) -> (i16, i64) {
     let partition = ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(timestamp);
     let topic = ListOffsetsTopic::default().with_name(name(topic)).with_partitions(vec![partition]);
-    let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
+    let request = ListOffsetsRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_isolation_level(isolation)
+        .with_topics(vec![topic]);
     let answer = &connection.request(5, &request).topics[0].partitions[0];
     (answer.error_code, answer.offset)
 }
