@@ -1,20 +1,30 @@
 //! What we promise about records that were acknowledged: a killed broker has them all when it is back, in order and
-//! once, and it is back soon, whatever lies in its logs.
+//! once, and it is back soon, whatever lies in its logs. Those that went bad on the disk are never taken for records.
 
 mod support;
 
 use std::fs;
 use std::os::fd::AsRawFd as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kafka_protocol::messages::{InitProducerIdRequest, ProducerId};
+use kafka_protocol::messages::alter_partition_reassignments_request::{
+    ReassignablePartition, ReassignableTopic,
+};
+use kafka_protocol::messages::{
+    AlterPartitionReassignmentsRequest, BrokerId, InitProducerIdRequest, ProducerId, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use storage::batch::{Located, headers};
+use support::cluster::Cluster;
+use support::ensemble::Ensemble;
 use support::records::Batch;
 use support::seat::{Broker, Kind};
-use support::talk;
 use support::wire::Connection;
+use support::{requests, stock, talk, until};
 
 const TOPIC: &str = "kept";
 
@@ -336,4 +346,94 @@ fn a_broker_that_is_killed_again_and_again_loses_repeats_and_reorders_nothing() 
     check(&broker, 0, &once.lock().expect("known"), false);
     check(&broker, 1, &idempotent.lock().expect("known"), true);
     check(&broker, 2, &once_by_all.lock().expect("known"), false);
+}
+
+/// Flips a bit in the records of the batch in the middle; yields where that lies, and the whole file as it was.
+fn spoil(path: &Path) -> (Located, Vec<u8>) {
+    let whole = fs::read(path).expect("read");
+    let count = headers(&whole).count();
+    let bad = headers(&whole).nth(count / 2).expect("one in the middle").expect("a batch");
+    let mut content = whole.clone();
+    content[bad.position + bad.size - 2] ^= 4;
+    fs::write(path, content).expect("written");
+    (bad, whole)
+}
+
+#[test]
+fn a_batch_with_a_wrong_checksum_is_told_of_once_and_never_served() {
+    const CORRUPT_MESSAGE: i16 = 2;
+    let mut broker = Broker::start_with(Kind::Ours, &[]);
+    talk::create_topic(&broker, TOPIC, 1, &[]);
+    fill(&broker, 40);
+    broker.stop();
+    let path = broker.log_dir().join(format!("{TOPIC}-0/00000000000000000000.log"));
+    let (bad, whole) = spoil(&path);
+    let (first, next) = (bad.batch.first_or_last_offset().0, bad.batch.next_offset().0);
+    broker.restart();
+    let mut connection = broker.connect();
+    let end = talk::end_offset(&mut connection, TOPIC, 0);
+
+    for _ in 0..3 {
+        let (error, before) = talk::fetch(&mut connection, TOPIC, 0, 0);
+        assert_eq!((error, &before[..]), (0, &whole[..bad.position]));
+        assert_eq!(talk::fetch(&mut connection, TOPIC, 0, first).0, CORRUPT_MESSAGE);
+        let (error, behind) = talk::fetch(&mut connection, TOPIC, 0, next);
+        assert_eq!((error, &behind[..]), (0, &whole[bad.position + bad.size..]));
+    }
+
+    let place = format!("{} is damaged at byte {}", path.display(), bad.position);
+    assert_eq!(broker.whole_log().matches(&place).count(), 1, "{}", broker.log());
+    let arguments = ["--bootstrap-server", &broker.bootstrap(), "--topic", TOPIC, "--from-beginning"];
+    // Its consumer throws, and the tool ends without having been told how many records to wait for.
+    let consumer = stock::tool("3.9.1", "kafka-console-consumer", &arguments, "");
+    let words = format!("Processed a total of {first} messages");
+    assert!(format!("{}{}", consumer.stdout, consumer.stderr).contains(&words), "{consumer}");
+    let (from, count) = (next.to_string(), (end - next).to_string());
+    let more = ["--offset", &from, "--partition", "0", "--timeout-ms", "60000", "--max-messages", &count];
+    let arguments = [&arguments[..4], &more].concat();
+    stock::tool("3.9.1", "kafka-console-consumer", &arguments, "").success();
+}
+
+#[test]
+fn followers_do_not_copy_a_batch_with_a_wrong_checksum() {
+    let kinds = [Kind::Ours, Kind::Ours, Kind::Apache];
+    let mut cluster = Cluster::start_on(Ensemble::of(1, 0), &kinds, &[]);
+    let controller = cluster.controller();
+    requests::create_topic(&mut cluster.broker(controller).connect(), TOPIC, 2, 1, &[]);
+    let ours = |cluster: &Cluster| (0..2).find(|partition| cluster.leader(TOPIC, *partition) != 3);
+    let partition = ours(&cluster).expect("two partitions on three brokers");
+    let leader = cluster.leader(TOPIC, partition);
+    let mut connection = cluster.broker(leader).connect();
+    for number in 0..40 {
+        let batch = Batch::of(&[&format!("{number} {}", "x".repeat(2000))]).encode();
+        requests::produce(&mut connection, TOPIC, partition, &batch);
+    }
+    cluster.broker_mut(leader).stop();
+    let file = format!("{TOPIC}-{partition}/00000000000000000000.log");
+    let (bad, whole) = spoil(&cluster.broker(leader).log_dir().join(&file));
+    cluster.broker_mut(leader).restart();
+    cluster.wait_until_all_are_known();
+
+    let all = [1, 2, 3].map(BrokerId).into();
+    let moved = ReassignablePartition::default().with_partition_index(partition).with_replicas(Some(all));
+    let topic = ReassignableTopic::default()
+        .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
+        .with_partitions(vec![moved]);
+    let request =
+        AlterPartitionReassignmentsRequest::default().with_timeout_ms(30_000).with_topics(vec![topic]);
+    let answer = cluster.broker(cluster.controller()).connect().request(0, &request);
+    assert_eq!(answer.responses[0].partitions[0].error_code, 0, "{answer:?}");
+
+    let followers: Vec<&Broker> = cluster.brokers.iter().filter(|broker| broker.id != leader).collect();
+    for follower in &followers {
+        let copied = || fs::read(follower.log_dir().join(&file)).unwrap_or_default();
+        until("the copy of what is good", || copied().starts_with(&whole[..bad.position]));
+    }
+    let told = || cluster.broker(leader).whole_log().contains(&format!("damaged at byte {}", bad.position));
+    until("the damage to be met", told);
+    for follower in followers {
+        let copied = fs::read(follower.log_dir().join(&file)).expect("read");
+        assert_eq!(copied, &whole[..bad.position], "the copy of broker {}", follower.id);
+    }
+    assert_eq!(cluster.leadership(TOPIC, partition), Some((leader, vec![leader])));
 }

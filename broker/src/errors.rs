@@ -73,6 +73,8 @@ impl WireError for ReadError {
     fn wire(&self) -> ResponseError {
         match self {
             ReadError::OutOfRange { .. } => ResponseError::OffsetOutOfRange,
+            // Not the disk's error: consumers would ask for ever and say nothing.
+            ReadError::Storage(StorageError::Corrupt { .. }) => ResponseError::CorruptMessage,
             ReadError::Storage(error) => error.wire(),
         }
     }

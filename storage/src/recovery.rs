@@ -352,6 +352,7 @@ impl Loading<'_> {
         if cut > 0 {
             segment.cut(valid)?;
         }
+        segment.trust_from(0);
         unless_full(segment.finish())?;
         if epochs_changed {
             epochs.write_or_keep(self.home.disk.as_ref())?;

@@ -3,14 +3,19 @@
 //! Whoever meets a failure reports it here, from whatever thread; `failures` acts on it. A full disk is no failure: it
 //! costs the one request, and passes.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use storage::directory::LogDirectory;
 use storage::error::StorageError;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
+
+/// Damaged places that are remembered, so that each is told once however often it is asked for.
+const DAMAGES_MAX: usize = 1000;
 
 /// A log directory in use, or out of service after a failure of its disk.
 pub(crate) struct DirectoryState {
@@ -18,6 +23,8 @@ pub(crate) struct DirectoryState {
     offline: AtomicBool,
     /// The last that was heard of it is that there is no room.
     full: AtomicBool,
+    /// File and position of damage that was told of.
+    damaged: Mutex<BTreeSet<(PathBuf, u64)>>,
 }
 
 impl DirectoryState {
@@ -27,6 +34,15 @@ impl DirectoryState {
 
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// False where this damage was told of already.
+    fn is_news(&self, path: &Path, position: u64) -> bool {
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        if damaged.len() >= DAMAGES_MAX {
+            damaged.clear();
+        }
+        damaged.insert((path.to_path_buf(), position))
     }
 
     /// Something was written: where there was no room, there is again.
@@ -62,6 +78,7 @@ impl Directories {
             directory,
             offline: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            damaged: Mutex::default(),
         };
         let watermarks_moved = AtomicBool::new(true);
         let all = opened.into_iter().map(state).collect();
@@ -98,6 +115,10 @@ impl Directories {
         } else if error.is_out_of_space() {
             if !state.full.swap(true, Ordering::AcqRel) {
                 warn!(path = %state.path().display(), %error, "the disk is full: appends are refused until there is room, all else goes on");
+            }
+        } else if let StorageError::Corrupt { path, position, .. } = error {
+            if state.is_news(path, *position) {
+                error!(%error, "what is damaged on the disk is not served; take the partition from another replica (stop this broker, remove the partition's folder, start it again), or have consumers seek behind it");
             }
         } else {
             warn!(path = %state.path().display(), %error, "failed, its log directory stays in service");

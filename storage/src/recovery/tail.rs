@@ -94,6 +94,7 @@ impl Loading<'_> {
             segment.cut(good)?;
             break;
         }
+        segment.trust_from(position);
         if epochs_changed {
             epochs.write_or_keep(self.home.disk.as_ref())?;
         }

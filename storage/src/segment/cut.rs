@@ -51,6 +51,7 @@ impl Segment {
         let (from, upto) = (to_usize(size), to_usize(present));
         opened.detach(from, upto).map_err(StorageError::io("detach readers of", &path))?;
         self.size.store(size.min(present), Ordering::Release);
+        self.trust_from(size);
         file.set_len(size).map_err(StorageError::io("cut", &path))
     }
 

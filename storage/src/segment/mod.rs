@@ -7,6 +7,7 @@ mod cut;
 pub(crate) mod files;
 mod read;
 mod rolling;
+mod trust;
 mod walk;
 
 use std::io::IoSlice;
@@ -23,6 +24,7 @@ use crate::types::{Offset, TimestampMs};
 use files::{FileKind, Files, Home, Stage};
 
 use rolling::jitter;
+use trust::Trust;
 pub(crate) use walk::{CheckedWalk, Located, Step, Walk};
 
 /// What the indexes want to know of a batch that is appended.
@@ -56,6 +58,8 @@ pub(crate) struct Segment {
     /// Bytes a new mapping reserves, see [`Handle::slice`].
     reserve: AtomicU64,
     growth: Mutex<Growth>,
+    /// What of the file need not be checked before it is read.
+    trust: Trust,
     /// How much earlier than `segment.ms` this segment rolls.
     jitter_ms: i64,
 }
@@ -170,6 +174,7 @@ impl Segment {
                 torn: false,
                 finished: false,
             }),
+            trust: Trust::beyond(lengths.records),
             jitter_ms,
         }
     }

@@ -19,6 +19,15 @@ pub(crate) struct Found {
     pub(crate) size: u64,
 }
 
+/// How looking for a batch ended.
+enum Searched {
+    Found(Found),
+    /// All batches are before; `upto` is where the last whole one ends. Unit: bytes.
+    Nothing {
+        upto: u64,
+    },
+}
+
 /// What one read of a segment yields.
 #[derive(Clone, Debug)]
 pub(crate) struct SegmentSlice {
@@ -32,6 +41,13 @@ pub(crate) struct SegmentSlice {
 impl Segment {
     /// The first batch that ends at or behind `offset`, looking at the first `end` bytes.
     pub(crate) fn locate(&self, offset: Offset, end: u64) -> Result<Option<Found>, StorageError> {
+        match self.search(offset, end)? {
+            Searched::Found(found) => Ok(Some(found)),
+            Searched::Nothing { .. } => Ok(None),
+        }
+    }
+
+    fn search(&self, offset: Offset, end: u64) -> Result<Searched, StorageError> {
         let (file, path) = (self.handle.file()?, self.path());
         let hint = self.offsets.floor(offset)?;
         if let Some(hint) = hint {
@@ -56,7 +72,8 @@ impl Segment {
     /// Records from the batch that contains `from`, or the next one, up to position `end`; at most `max` bytes, but
     /// with `at_least_one` never less than that batch. `None`: this segment has nothing at or behind `from`.
     ///
-    /// Ends anywhere, even within a batch, as Kafka's answers do.
+    /// Ends anywhere, even within a batch, as Kafka's answers do; and before a batch with a wrong checksum, which is an
+    /// error once it is the first.
     pub(crate) fn read(
         &self,
         from: Offset,
@@ -65,10 +82,17 @@ impl Segment {
         at_least_one: bool,
     ) -> Result<Option<SegmentSlice>, StorageError> {
         let size = self.size();
-        let Some(found) = self.locate(from, size)? else { return Ok(None) };
+        let found = match self.search(from, size)? {
+            Searched::Found(found) => found,
+            Searched::Nothing { upto } if upto == size => return Ok(None),
+            Searched::Nothing { upto } => {
+                return Err(StorageError::corrupt(&self.path(), upto, "the batch is cut off"));
+            }
+        };
         let limit = if at_least_one { max.max(to_usize(found.size)) } else { max };
         let length = end.min(size).saturating_sub(found.position).min(limit as u64);
-        let records = self.slice(found.position, found.position + length)?;
+        let upto = self.sound_upto(found.position, found.position + length)?;
+        let records = self.slice(found.position, upto)?;
         let first_incomplete = limit < to_usize(found.size);
         Ok(Some(SegmentSlice { records, position: found.position, first_incomplete }))
     }
@@ -120,7 +144,7 @@ impl Segment {
         let mut walk = Walk::new(file.as_ref(), &path, start, self.size());
         while let Some(located) = walk.next()? {
             if located.batch.max_timestamp() >= target {
-                let entry = self.entry(&located)?;
+                let entry = self.sound_entry(&located)?;
                 let found = find_by_timestamp(&entry, target, from);
                 if let Some(found) = self.decoded(&located, found)? {
                     return Ok(Some(found));
@@ -147,7 +171,7 @@ impl Segment {
         let mut walk = Walk::new(file.as_ref(), &path, start, self.size());
         while let Some(located) = walk.next()? {
             if located.batch.max_timestamp() == largest.timestamp {
-                let entry = self.entry(&located)?;
+                let entry = self.sound_entry(&located)?;
                 let found = find_max_timestamp(&entry);
                 return self.decoded(&located, found);
             }
@@ -169,6 +193,14 @@ impl Segment {
         Ok(Bytes::from(entry))
     }
 
+    /// The same of a batch that is to be looked into, with its checksum.
+    fn sound_entry(&self, located: &Located) -> Result<Bytes, StorageError> {
+        let entry = self.entry(located)?;
+        let checked = located.batch.check_crc(&entry);
+        self.decoded(located, checked)?;
+        Ok(entry)
+    }
+
     fn decoded<T>(&self, located: &Located, result: Result<T, BatchError>) -> Result<T, StorageError> {
         result.map_err(|error| StorageError::corrupt(&self.path(), located.position, error.to_string()))
     }
@@ -178,18 +210,18 @@ fn starts_at_or_below(located: &Located, offset: Offset) -> bool {
     located.batch.first_or_last_offset() <= offset
 }
 
-fn find(first: Option<Located>, walk: &mut Walk<'_>, offset: Offset) -> Result<Option<Found>, StorageError> {
+fn find(first: Option<Located>, walk: &mut Walk<'_>, offset: Offset) -> Result<Searched, StorageError> {
     let mut next = first;
     loop {
         let located = match next.take() {
             Some(located) => located,
             None => match walk.next()? {
                 Some(located) => located,
-                None => return Ok(None),
+                None => return Ok(Searched::Nothing { upto: walk.position() }),
             },
         };
         if located.batch.last_offset() >= offset {
-            return Ok(Some(Found { position: located.position, size: located.size }));
+            return Ok(Searched::Found(Found { position: located.position, size: located.size }));
         }
     }
 }

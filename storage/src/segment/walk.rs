@@ -3,6 +3,7 @@
 //! Reads with `pread`, never through the mapping: a failing disk is then an error and not the end of the process.
 //! No length found in the file is believed before the file is known to have as many bytes.
 
+use std::ops::Range;
 use std::path::Path;
 
 use crate::batch::{BatchError, BatchView, HEADER_SIZE, PREFIX_SIZE};
@@ -112,13 +113,26 @@ pub(crate) struct CheckedWalk<'a> {
     path: &'a Path,
     position: u64,
     end: u64,
+    /// Nothing behind is read but what an entry that begins before needs.
+    upto: u64,
     window: Vec<u8>,
     window_start: u64,
 }
 
 impl<'a> CheckedWalk<'a> {
     pub(crate) fn new(file: &'a dyn DiskFile, path: &'a Path, position: u64, end: u64) -> CheckedWalk<'a> {
-        CheckedWalk { file, path, position, end, window: Vec::new(), window_start: 0 }
+        CheckedWalk::up_to(file, path, position..end, end)
+    }
+
+    /// Of a file that goes on to `end`, for whoever looks at no entry that begins behind `range`.
+    pub(crate) fn up_to(
+        file: &'a dyn DiskFile,
+        path: &'a Path,
+        range: Range<u64>,
+        end: u64,
+    ) -> CheckedWalk<'a> {
+        let (position, upto) = (range.start, range.end);
+        CheckedWalk { file, path, position, end, upto, window: Vec::new(), window_start: 0 }
     }
 
     /// End of the last good entry.
@@ -198,8 +212,8 @@ impl<'a> CheckedWalk<'a> {
     fn fill(&mut self, size: u64) -> Result<(), StorageError> {
         let wanted = size.min(self.end - self.position);
         if (self.ahead().len() as u64) < wanted {
-            let rest = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
-            self.window.resize(rest.min(WINDOW), 0);
+            let ahead = self.upto.saturating_sub(self.position).min(WINDOW as u64).max(wanted);
+            self.window.resize(usize::try_from(ahead).unwrap_or(usize::MAX), 0);
             let read = read_up_to(self.file, &mut self.window, self.position)
                 .map_err(StorageError::io("read", self.path))?;
             self.window.truncate(read);
