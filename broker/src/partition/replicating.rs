@@ -131,11 +131,13 @@ impl Partition {
         }
     }
 
-    /// Carries out an order of the follower's rules that cuts the log.
-    pub(crate) fn cut(&self, leader_epoch: LeaderEpoch, order: Order) -> Result<(), ReplicationError> {
+    /// Carries out an order of the follower's rules that cuts the log. Yields whether the recovery point fell: then its
+    /// checkpoint says of records that are to come that they were flushed, until it is written anew.
+    pub(crate) fn cut(&self, leader_epoch: LeaderEpoch, order: Order) -> Result<bool, ReplicationError> {
         let mut guard = self.lock();
         let inner = &mut *guard;
         inner.follows_in(leader_epoch)?;
+        let flushed = inner.log.recovery_point();
         let (before, now) = (inner.log.high_watermark(), clock::wall());
         match order {
             Order::TruncateTo(truncation) => {
@@ -157,7 +159,7 @@ impl Partition {
             Order::Nothing | Order::Append => {}
         }
         self.publish(inner, before);
-        Ok(())
+        Ok(inner.log.recovery_point() < flushed)
     }
 }
 

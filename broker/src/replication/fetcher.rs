@@ -15,6 +15,7 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{FetchRequest, FetchResponse};
 use kafka_protocol::protocol::Request;
+use storage::checkpoint::OffsetCheckpoint;
 use storage::log::LogReader;
 use storage::types::{BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition};
 use tracing::{debug, error, info, warn};
@@ -104,6 +105,8 @@ pub(super) struct Fetcher {
     by_id: bool,
     /// The last call failed, and that was told.
     in_trouble: bool,
+    /// Logs were cut below what the checkpoint of recovery points says.
+    cut_below_checkpoint: bool,
 }
 
 impl Fetcher {
@@ -121,6 +124,7 @@ impl Fetcher {
             names: HashMap::new(),
             by_id: true,
             in_trouble: false,
+            cut_below_checkpoint: false,
             shared,
         }
     }
@@ -132,6 +136,10 @@ impl Fetcher {
             self.sweep(clock::now().mono);
             let questions = self.carry_orders(clock::now().mono);
             self.ask_where_logs_end(questions).await;
+            if std::mem::take(&mut self.cut_below_checkpoint) {
+                // Before other records come in the place of those that were flushed.
+                self.shared.partitions.checkpoint(OffsetCheckpoint::RecoveryPoints);
+            }
             match self.request() {
                 Some((request, version)) => self.fetch(&request, version).await,
                 None => self.rest().await,
@@ -387,8 +395,9 @@ impl Fetcher {
         let partition = Arc::clone(&replica.partition);
         let done = partition
             .cut(replica.follower.leader_epoch(), order)
-            .map(|()| partition.with_history(|log| replica.follower.cut(order, log)));
-        self.settle(id, done);
+            .inspect(|_| partition.with_history(|log| replica.follower.cut(order, log)));
+        self.cut_below_checkpoint |= matches!(done, Ok(true));
+        self.settle(id, done.map(drop));
     }
 
     /// What a change of the log came to.

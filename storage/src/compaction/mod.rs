@@ -167,6 +167,8 @@ impl Cleaner {
     ) -> Result<Summary, Halt> {
         let mut summary = Summary::default();
         self.collect(job, &mut summary, pace)?;
+        // A record goes for the sake of a newer one, which may lie in another group: that one has to be on the disk before.
+        owner.with(|log| log.flush_inactive()).run()?;
         let upto = self.map.latest().next();
         let segments = job.below(upto);
         let sizes: Vec<Sizes> = segments.iter().map(|segment| Sizes::of(segment)).collect();

@@ -14,7 +14,9 @@ impl Log {
     /// Drops every batch that ends at or behind `end`, which becomes the next offset. Yields whether there were any.
     ///
     /// `end` should be a batch boundary: of `[0..=9][10..=30]`, 20 drops the second batch whole and leaves a gap.
-    /// Slices handed out before stay as they are. On `Err` the log takes no more writes until recovery has looked at it.
+    /// Slices handed out before stay as they are. What is cut reaches the disk before this returns: after a power cut none
+    /// of it may lie among the records that come in its place. On `Err` the log takes no more writes until recovery has
+    /// looked at it.
     pub fn truncate_to(&mut self, end: Offset, now: TimestampMs) -> Result<bool, StorageError> {
         if end.0 < 0 {
             return Err(StorageError::NegativeOffset { path: self.folder(), offset: end });
@@ -48,7 +50,11 @@ impl Log {
             let dropped = self.split_off(&shared, end);
             // From the back: whatever interrupts this leaves no hole.
             self.discard(dropped.into_iter().rev(), now)?;
-            self.active().truncate_to(end, &self.config, now)?;
+            let active = self.active();
+            if active.truncate_to(end, &self.config, now)? {
+                active.sync_records()?;
+            }
+            self.sync_folder()?;
             self.publish_end(end);
             shared.start.fetch_min(end.0, Ordering::AcqRel);
             shared.high_watermark.fetch_min(end.0, Ordering::AcqRel);
@@ -94,6 +100,7 @@ impl Log {
             let dropped = shared.segments();
             // Renamed before the new one is made: it may get the same name.
             self.discard(dropped.into_iter(), now)?;
+            self.sync_folder()?;
             let segment = Segment::create(&self.store, &shared.home, offset, &self.config, now)?;
             *shared.segments.write().unwrap_or_else(PoisonError::into_inner) = vec![Arc::new(segment)];
             self.publish_end(offset);
@@ -106,6 +113,12 @@ impl Log {
         let disk = self.store.disk().clone();
         self.producers.clear(disk.as_ref(), &self.folder(), offset)?;
         self.rebuild_producers(offset, now)
+    }
+
+    /// Names that were taken away stay away.
+    fn sync_folder(&self) -> Result<(), StorageError> {
+        let folder = self.folder();
+        self.store.disk().sync_directory(&folder).map_err(StorageError::io("sync", &folder))
     }
 
     fn rebuild_producers(&mut self, end: Offset, now: TimestampMs) -> Result<(), StorageError> {

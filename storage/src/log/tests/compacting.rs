@@ -36,9 +36,9 @@ fn compacted(segment_bytes: u32) -> LogConfig {
 }
 
 /// Key, and value or none.
-type Pair<'a> = (&'a str, Option<&'a str>);
+pub(super) type Pair<'a> = (&'a str, Option<&'a str>);
 
-fn keyed(options: BatchOptions, timestamp: i64, pairs: &[Pair<'_>]) -> Bytes {
+pub(super) fn keyed(options: BatchOptions, timestamp: i64, pairs: &[Pair<'_>]) -> Bytes {
     let mut builder = BatchBuilder::new(options).expect("a builder");
     for (index, (key, value)) in pairs.iter().enumerate() {
         let timestamp = TimestampMs(timestamp + index as i64);
@@ -51,20 +51,20 @@ fn put_pairs(log: &Mutex<Log>, options: BatchOptions, pairs: &[Pair<'_>]) {
     log.with(|log| append(log, keyed(options, NOW.0, pairs)).expect("appended"));
 }
 
-fn commit_all(log: &Mutex<Log>) {
+pub(super) fn commit_all(log: &Mutex<Log>) {
     log.with(|log| log.set_high_watermark(log.end()));
 }
 
-fn roll(log: &Mutex<Log>) {
+pub(super) fn roll(log: &Mutex<Log>) {
     log.with(|log| log.roll(NOW).expect("rolled"));
     commit_all(log);
 }
 
-fn cleaner() -> Cleaner {
+pub(super) fn cleaner() -> Cleaner {
     Cleaner::new(CleanerSettings { map_bytes: 24 * 10_000, load_factor: 0.9 }).expect("room for keys")
 }
 
-fn try_clean(
+pub(super) fn try_clean(
     log: &Mutex<Log>,
     cleaner: &mut Cleaner,
     now: TimestampMs,
@@ -100,7 +100,7 @@ fn batches(log: &Log) -> Vec<(BatchView, Vec<Record>)> {
 }
 
 /// Offset, key and value of all records that are no markers.
-fn survivors(log: &Mutex<Log>) -> Vec<(i64, String, Option<String>)> {
+pub(super) fn survivors(log: &Mutex<Log>) -> Vec<(i64, String, Option<String>)> {
     let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
     log.with(|log| {
         let data = batches(log).into_iter().filter(|(batch, _)| !batch.is_control());
@@ -369,7 +369,7 @@ fn a_damaged_batch_is_named_and_never_given_a_new_checksum() {
 }
 
 /// Three segments that become one, with nothing left of the last two.
-fn three_segments(place: &Place) -> Mutex<Log> {
+pub(super) fn three_segments(place: &Place) -> Mutex<Log> {
     let log = Mutex::new(place.open(LastStop::Clean));
     put_pairs(&log, options(NOBODY), &[("x", Some("only")), ("a", Some("1")), ("b", Some("1"))]);
     roll(&log);
@@ -384,7 +384,7 @@ fn three_segments(place: &Place) -> Mutex<Log> {
 }
 
 /// With the last dirty segment left out of the group by its size, so that the group's last segments become empty.
-fn crowded() -> LogConfig {
+pub(super) fn crowded() -> LogConfig {
     LogConfig { segment_bytes: 300, ..compacted(300) }
 }
 
@@ -450,7 +450,7 @@ fn whatever_step_of_the_swap_fails_the_log_reopens_with_the_old_or_the_new_recor
     assert_eq!(both.len(), 2, "both outcomes happen");
 }
 
-type Survivors = Vec<(i64, String, Option<String>)>;
+pub(super) type Survivors = Vec<(i64, String, Option<String>)>;
 
 fn survivors_of_copy(place: &Place, last_stop: LastStop) -> Survivors {
     let again = Place::new(crowded());
@@ -462,7 +462,7 @@ fn survivors_of_copy(place: &Place, last_stop: LastStop) -> Survivors {
 }
 
 /// Group by group either all old or all new: a swap happens for each of them.
-fn check_either(present: &Survivors, step: (Operation, &str, usize)) {
+pub(super) fn check_either(present: &Survivors, step: impl std::fmt::Debug) {
     let keep = |range: std::ops::Range<i64>, of: &Survivors| -> Vec<i64> {
         of.iter().map(|(offset, _, _)| *offset).filter(|offset| range.contains(offset)).collect()
     };

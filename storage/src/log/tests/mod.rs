@@ -6,6 +6,7 @@ mod crashing;
 mod damage;
 mod faults;
 mod killed;
+mod power_cuts;
 mod producers;
 mod recovering;
 mod support;
