@@ -118,6 +118,28 @@ impl Directories {
     }
 }
 
+/// What people give to `kafka-reassign-partitions`: partition 0 is to lie in a log directory.
+struct Plan(tempfile::NamedTempFile);
+
+impl Plan {
+    fn new(to: &Path) -> Plan {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let replica = serde_json::json!({
+            "topic": TOPIC, "partition": 0, "replicas": [0], "log_dirs": [to.display().to_string()],
+        });
+        let plan = serde_json::json!({ "version": 1, "partitions": [replica] });
+        fs::write(file.path(), plan.to_string()).expect("written");
+        Plan(file)
+    }
+
+    #[track_caller]
+    fn tell(&self, broker: &Broker, more: &[&str]) -> String {
+        let (bootstrap, file) = (broker.bootstrap(), self.0.path().display().to_string());
+        let arguments = ["--bootstrap-server", &bootstrap, "--reassignment-json-file", &file];
+        stock::tool("3.9.1", "kafka-reassign-partitions", &[&arguments[..], more].concat(), "").success()
+    }
+}
+
 fn folders(directory: &Path, end: &str) -> Vec<String> {
     let entries = fs::read_dir(directory).expect("listed");
     let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
@@ -166,9 +188,16 @@ fn a_replica_moves_while_it_is_written_and_goes_on_after_a_kill() {
     write(&mut connection, &mut written, 150);
     let from = replicas(&broker, 0)[0].0.clone();
     let to = directories.other(&from).to_path_buf();
-    set_rate(&broker, Some("30000"));
 
-    assert_eq!(move_to(&broker, TOPIC, 0, &to), 0);
+    let plan = Plan::new(&to);
+    let told = plan.tell(&broker, &["--execute", "--replica-alter-log-dirs-throttle", "30000"]);
+    assert!(
+        told.contains(&format!(
+            "Successfully started moving log directory to {} for replica {TOPIC}-0",
+            to.display()
+        )),
+        "{told}"
+    );
     assert_eq!(move_to(&broker, TOPIC, 0, &to), 0, "asking twice is asking once");
     until("the copy", || replicas(&broker, 0).len() == 2);
     let seen = replicas(&broker, 0);
@@ -184,6 +213,8 @@ fn a_replica_moves_while_it_is_written_and_goes_on_after_a_kill() {
         "",
     );
     assert!(tool.success().contains("\"isFuture\":true"));
+    let told = plan.tell(&broker, &["--verify", "--preserve-throttles"]);
+    assert!(told.contains(&format!("Reassignment of replica {TOPIC}-0-0 is still in progress.")), "{told}");
 
     broker.kill();
     broker.restart();
@@ -200,6 +231,9 @@ fn a_replica_moves_while_it_is_written_and_goes_on_after_a_kill() {
         }
         matches!(replicas(&broker, 0).as_slice(), [(place, false, _)] if *place == to)
     });
+
+    let told = plan.tell(&broker, &["--verify"]);
+    assert!(told.contains(&format!("Reassignment of replica {TOPIC}-0-0 completed successfully.")), "{told}");
 
     write(&mut connection, &mut written, 3);
     let repeated = Batch::of(&["again"]).by_producer(77, 0, written.len() as i32 - 1).encode();
