@@ -3,14 +3,16 @@
 //! Whoever meets a failure reports it here, from whatever thread; `failures` acts on it. A full disk is no failure: it
 //! costs the one request, and passes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use storage::checkpoint::OffsetCheckpoint;
 use storage::directory::LogDirectory;
 use storage::error::StorageError;
+use storage::types::{Offset, TopicPartition};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -25,6 +27,10 @@ pub(crate) struct DirectoryState {
     full: AtomicBool,
     /// File and position of damage that was told of.
     damaged: Mutex<BTreeSet<(PathBuf, u64)>>,
+    /// Counts the looks at the logs that checkpoints are written from.
+    looks: AtomicU64,
+    /// Of each checkpoint file, the look that it was written from. Held while it is written; no other lock is taken then.
+    written: [Mutex<u64>; OffsetCheckpoint::ALL.len()],
 }
 
 impl DirectoryState {
@@ -43,6 +49,24 @@ impl DirectoryState {
             damaged.clear();
         }
         damaged.insert((path.to_path_buf(), position))
+    }
+
+    /// Replaces a checkpoint file by what `look` finds in the logs: one writer after another, and never by what was found
+    /// earlier than what is there.
+    pub(super) fn checkpoint(
+        &self,
+        checkpoint: OffsetCheckpoint,
+        look: impl FnOnce() -> BTreeMap<TopicPartition, Offset>,
+    ) -> Result<(), StorageError> {
+        let number = self.looks.fetch_add(1, Ordering::AcqRel) + 1;
+        let offsets = look();
+        let mut written = self.written[checkpoint as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        if *written > number {
+            return Ok(());
+        }
+        self.directory.write_offsets(checkpoint, &offsets)?;
+        *written = number;
+        Ok(())
     }
 
     /// Something was written: where there was no room, there is again.
@@ -79,6 +103,8 @@ impl Directories {
             offline: AtomicBool::new(false),
             full: AtomicBool::new(false),
             damaged: Mutex::default(),
+            looks: AtomicU64::new(0),
+            written: Default::default(),
         };
         let watermarks_moved = AtomicBool::new(true);
         let all = opened.into_iter().map(state).collect();

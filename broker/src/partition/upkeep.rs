@@ -119,14 +119,17 @@ impl Partitions {
     }
 
     pub(super) fn checkpoint_directory(&self, index: usize, checkpoint: OffsetCheckpoint) {
-        let partitions = self.in_directory(index);
-        let mut offsets: BTreeMap<TopicPartition, Offset> = partitions
-            .iter()
-            .filter_map(|partition| Some((partition.id().clone(), partition.checkpointed(checkpoint)?)))
-            .collect();
-        offsets.extend(self.checkpointed_futures(index, checkpoint));
-        offsets.extend(self.awaited().checkpointed(index, checkpoint));
-        match self.directories[index].directory.write_offsets(checkpoint, &offsets) {
+        let look = || {
+            let partitions = self.in_directory(index);
+            let mut offsets: BTreeMap<TopicPartition, Offset> = partitions
+                .iter()
+                .filter_map(|partition| Some((partition.id().clone(), partition.checkpointed(checkpoint)?)))
+                .collect();
+            offsets.extend(self.checkpointed_futures(index, checkpoint));
+            offsets.extend(self.awaited().checkpointed(index, checkpoint));
+            offsets
+        };
+        match self.directories[index].checkpoint(checkpoint, look) {
             Ok(()) => self.directories[index].note_room(),
             Err(error) => {
                 self.directories.note_watermark();
