@@ -310,3 +310,47 @@ fn function_name(line: &str) -> Option<&str> {
     // A one-line function ends where it begins.
     (!words.ends_with('}')).then(|| start.split(['(', '<']).next().unwrap_or_default())
 }
+
+/// Read under a name that is put together.
+const KEYS_READ_BY_PREFIX: &[&str] = &[
+    "zookeeper.ssl.keystore.",
+    "zookeeper.ssl.truststore.",
+    "quota.window.",
+    "controller.quota.window.",
+    "replication.quota.window.",
+];
+
+#[test]
+fn a_key_that_is_said_to_be_honoured_is_read_by_code() {
+    const TABLE: &str = "broker/src/config/table/";
+    // Here keys are only checked, or listed by what may change them.
+    const READS_NOTHING: [&str; 2] = ["broker/src/config/checks.rs", "broker/src/config/dynamic.rs"];
+    let sources = sources("broker/src");
+    let (table, code): (Vec<_>, Vec<_>) = sources.iter().partition(|(file, _)| file.starts_with(TABLE));
+    let reads: String = code
+        .iter()
+        .filter(|(file, _)| !READS_NOTHING.contains(&file.as_str()) && !file.contains("tests"))
+        .map(|(_, text)| shipped(text))
+        .collect();
+    // Of a topic's key the broker's is the default.
+    let defaults =
+        sources[&format!("{TABLE}topic.rs")].split("BROKER_KEYS").nth(1).expect("the defaults of topics");
+    let mut honoured = 0;
+    let mut unread = Vec::new();
+    for (file, text) in
+        table.iter().filter(|(file, _)| !file.ends_with("topic.rs") && !file.ends_with("entities.rs"))
+    {
+        let rows = text.split("keys! {").nth(1).unwrap_or_default().split("\";");
+        for row in rows.filter(|row| row.contains("=> Honoured")) {
+            let name = row.split('"').nth(1).expect("a row begins with its name");
+            let quoted = format!("\"{name}\"");
+            honoured += 1;
+            let by_prefix = KEYS_READ_BY_PREFIX.iter().any(|prefix| name.starts_with(prefix));
+            if !by_prefix && !reads.contains(&quoted) && !defaults.contains(&quoted) {
+                unread.push(format!("{file}: {name}"));
+            }
+        }
+    }
+    assert!(honoured > 100, "the table is read wrongly: {honoured} rows");
+    assert!(unread.is_empty(), "nobody reads these keys; say NoEffect and why\n{}", unread.join("\n"));
+}

@@ -1,6 +1,6 @@
 //! Listeners and connections.
 
-use super::reasons::{AUTHENTICATION, CONTROL_PLANE, QUEUE, REPLICATION, SECURITY, THREADS};
+use super::reasons::{AUTHENTICATION, CONTROL_PLANE, QUEUE, SECURITY, SETUP, THREADS};
 use crate::config::key::{Key, keys};
 
 #[rustfmt::skip]
@@ -33,7 +33,7 @@ pub(super) const KEYS: &[Key] = keys! {
         "Connections that may wait to be accepted; the system's own limit holds too.";
     "socket.connection.setup.timeout.ms": Long = Some("10000"), Any, Medium, ReadOnly => Honoured,
         "First patience for a connection to another broker, in ms.";
-    "socket.connection.setup.timeout.max.ms": Long = Some("30000"), Any, Medium, ReadOnly => NoEffect(REPLICATION),
+    "socket.connection.setup.timeout.max.ms": Long = Some("30000"), Any, Medium, ReadOnly => NoEffect(SETUP),
         "Longest patience for a connection to another broker, in ms.";
     "max.connections": Int = Some("2147483647"), AtLeast(0.0), Medium, ClusterWide => Honoured,
         "Connections of this broker at once; listener.name.NAME.max.connections limits one listener.";

@@ -1,6 +1,6 @@
 //! Replication between brokers, and the balance of leaders.
 
-use super::reasons::{BETWEEN_BROKERS, KRAFT, PURGATORY, REPLICATION, REPLICATION_CLASS};
+use super::reasons::{BETWEEN_BROKERS, KRAFT, PURGATORY, REPLICATION_CLASS};
 use crate::config::key::{Key, keys};
 use crate::config::replication::{LEADER, RACK_AWARE};
 
@@ -11,7 +11,7 @@ pub(super) const KEYS: &[Key] = keys! {
         "Version that brokers speak to each other.";
     "min.insync.replicas": Int = Some("1"), AtLeast(1.0), High, ClusterWide => Honoured,
         "Replicas that must be in sync for a write with acks=all.";
-    "unclean.leader.election.enable": Boolean = Some("false"), Any, High, ClusterWide => NoEffect(REPLICATION),
+    "unclean.leader.election.enable": Boolean = Some("false"), Any, High, ClusterWide => Honoured,
         "Whether a replica out of sync may become leader, losing records.";
     [Internal] "unclean.leader.election.interval.ms": Long = Some("300000"), AtLeast(1.0), Medium, ReadOnly
         => NoEffect(KRAFT),
