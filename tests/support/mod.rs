@@ -23,6 +23,7 @@ pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod records;
 pub(crate) mod requests;
+pub(crate) mod schemas;
 pub(crate) mod seat;
 pub(crate) mod stock;
 pub(crate) mod talk;

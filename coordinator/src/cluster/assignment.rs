@@ -172,6 +172,16 @@ mod tests {
     }
 
     #[test]
+    fn no_more_partitions_are_placed_than_the_znode_of_a_topic_holds() {
+        let placed = |partitions, first_partition| {
+            assign_replicas(&plain(1), Placement { first_partition, ..place(partitions, 1, 0, 0) })
+        };
+        assert_eq!(placed(i32::MAX, 0), Err(AssignmentError::TooManyPartitions));
+        assert_eq!(placed(1, PARTITIONS_MAX), Err(AssignmentError::TooManyPartitions));
+        assert_eq!(placed(2, PARTITIONS_MAX - 2).map(|placed| placed.len()), Ok(2));
+    }
+
+    #[test]
     fn racks_alternate_and_no_partition_uses_a_rack_twice_before_all_are_used() {
         let racks = ["rack1", "rack3", "rack3", "rack2", "rack2", "rack1"];
         let brokers: Vec<_> = (0..6).map(BrokerId).zip(racks.map(Some)).collect();
