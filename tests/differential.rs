@@ -1,4 +1,4 @@
-//! The same requests to Apache Kafka 3.9.1 and to us, the same answers.
+//! The same requests to Apache Kafka 3.9.1 and to us, the same answers: given now, or written down earlier (`recorded`).
 //!
 //! Each conversation is written once and held with both; every answer is compared field by field.
 //! What cannot be equal (ids, times, ports) is hidden behind a name; what may differ stands in
@@ -21,6 +21,8 @@ mod groups;
 mod produce;
 #[path = "differential/quotas.rs"]
 mod quotas;
+#[path = "differential/recorded/mod.rs"]
+mod recorded;
 #[path = "differential/topics.rs"]
 mod topics;
 #[path = "differential/transactions.rs"]
@@ -99,6 +101,11 @@ fn compare(talks: &[fn(&mut Conversation)]) {
         apache.len(),
         breaches.join("\n\n")
     );
+}
+
+#[test]
+fn what_three_of_apaches_brokers_answered_once_is_answered_still() {
+    recorded::same_answers_as_recorded(kind());
 }
 
 #[test]

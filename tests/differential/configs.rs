@@ -15,13 +15,13 @@ use crate::support::process::PATIENCE;
 /// Keys of the broker that Apache does not have: they are ours, for a broker without a ZooKeeper at hand.
 const OUR_KEYS: &[&str] = &["zookeeper.embedded.data.dir", "zookeeper.embedded.port"];
 
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
+pub(crate) const TOPIC: i8 = 2;
+pub(crate) const BROKER: i8 = 4;
 
 /// Source of a value that is not set anywhere.
 const DEFAULT: i8 = 5;
 
-fn describing(kind: i8, name: &str) -> DescribeConfigsRequest {
+pub(crate) fn describing(kind: i8, name: &str) -> DescribeConfigsRequest {
     let resource = DescribeConfigsResource::default().with_resource_type(kind).with_resource_name(text(name));
     DescribeConfigsRequest::default().with_resources(vec![resource.with_configuration_keys(None)])
 }
@@ -143,9 +143,9 @@ pub(crate) fn of_the_broker(talk: &mut Conversation) {
 }
 
 /// Key, operation (0 set, 1 delete, 2 append, 3 subtract) and value.
-type Wish<'a> = (&'a str, i8, Option<&'a str>);
+pub(crate) type Wish<'a> = (&'a str, i8, Option<&'a str>);
 
-fn altering(kind: i8, name: &str, configs: &[Wish]) -> IncrementalAlterConfigsRequest {
+pub(crate) fn altering(kind: i8, name: &str, configs: &[Wish]) -> IncrementalAlterConfigsRequest {
     let configs = configs.iter().map(|(key, operation, value)| {
         AlterableConfig::default()
             .with_name(text(key))

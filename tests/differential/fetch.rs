@@ -177,7 +177,7 @@ pub(crate) fn sessions(talk: &mut Conversation) {
     }
 }
 
-fn listing(name: &str, partition: i32, timestamp: i64) -> ListOffsetsRequest {
+pub(crate) fn listing(name: &str, partition: i32, timestamp: i64) -> ListOffsetsRequest {
     let partition = ListOffsetsPartition::default()
         .with_partition_index(partition)
         .with_current_leader_epoch(-1)
@@ -236,33 +236,36 @@ pub(crate) fn offsets(talk: &mut Conversation) {
     talk.ask("for a replica that is none", 7, &replica);
 }
 
+/// Where `epoch` ended, asked by one who takes `current` for the leader's epoch.
+pub(crate) fn epoch_of(name: &str, partition: i32, current: i32, epoch: i32) -> OffsetForLeaderEpochRequest {
+    let partition = OffsetForLeaderPartition::default()
+        .with_partition(partition)
+        .with_current_leader_epoch(current)
+        .with_leader_epoch(epoch);
+    let asked = OffsetForLeaderTopic::default().with_topic(topic(name)).with_partitions(vec![partition]);
+    OffsetForLeaderEpochRequest::default().with_replica_id(NOBODY).with_topics(vec![asked])
+}
+
 pub(crate) fn epochs(talk: &mut Conversation) {
     filled(talk, "epochs");
-    let asking = |name: &str, partition: i32, current: i32, epoch: i32| {
-        let partition = OffsetForLeaderPartition::default()
-            .with_partition(partition)
-            .with_current_leader_epoch(current)
-            .with_leader_epoch(epoch);
-        let asked = OffsetForLeaderTopic::default().with_topic(topic(name)).with_partitions(vec![partition]);
-        OffsetForLeaderEpochRequest::default().with_replica_id(NOBODY).with_topics(vec![asked])
-    };
     for version in 0..=4 {
-        talk.ask("the first epoch", version, &asking("epochs", 0, -1, 0));
-        talk.ask("an epoch to come", version, &asking("epochs", 0, -1, 7));
-        talk.ask("an undefined epoch", version, &asking("epochs", 0, -1, -1));
-        talk.ask("an unknown partition", version, &asking("epochs", 7, -1, 0));
-        talk.ask("an unknown topic", version, &asking("nosuch", 0, -1, 0));
+        talk.ask("the first epoch", version, &epoch_of("epochs", 0, -1, 0));
+        talk.ask("an epoch to come", version, &epoch_of("epochs", 0, -1, 7));
+        talk.ask("an undefined epoch", version, &epoch_of("epochs", 0, -1, -1));
+        talk.ask("an unknown partition", version, &epoch_of("epochs", 7, -1, 0));
+        talk.ask("an unknown topic", version, &epoch_of("nosuch", 0, -1, 0));
     }
-    talk.ask("with a leader epoch newer than the broker's", 4, &asking("epochs", 0, 5, 0));
+    talk.ask("with a leader epoch newer than the broker's", 4, &epoch_of("epochs", 0, 5, 0));
+}
+
+pub(crate) fn deleting(name: &str, partition: i32, offset: i64) -> DeleteRecordsRequest {
+    let partition = DeleteRecordsPartition::default().with_partition_index(partition).with_offset(offset);
+    let asked = DeleteRecordsTopic::default().with_name(topic(name)).with_partitions(vec![partition]);
+    DeleteRecordsRequest::default().with_topics(vec![asked]).with_timeout_ms(10_000)
 }
 
 pub(crate) fn deleted_records(talk: &mut Conversation) {
     let id = filled(talk, "shortened");
-    let deleting = |name: &str, partition: i32, offset: i64| {
-        let partition = DeleteRecordsPartition::default().with_partition_index(partition).with_offset(offset);
-        let asked = DeleteRecordsTopic::default().with_name(topic(name)).with_partitions(vec![partition]);
-        DeleteRecordsRequest::default().with_topics(vec![asked]).with_timeout_ms(10_000)
-    };
     for version in 0..=2 {
         talk.ask("up to an offset", version, &deleting("shortened", 0, i64::from(version) + 1));
     }

@@ -63,7 +63,7 @@ pub(crate) fn coordinators(talk: &mut Conversation) {
     talk.ask("no key", 4, &FindCoordinatorRequest::default());
 }
 
-fn joining(name: &str, member: &str) -> JoinGroupRequest {
+pub(crate) fn joining(name: &str, member: &str) -> JoinGroupRequest {
     let protocol =
         JoinGroupRequestProtocol::default().with_name(text("range")).with_metadata(Bytes::from_static(b"m"));
     JoinGroupRequest::default()
@@ -88,7 +88,7 @@ fn join(
     })
 }
 
-fn syncing(name: &str, generation: i32, member: &str) -> SyncGroupRequest {
+pub(crate) fn syncing(name: &str, generation: i32, member: &str) -> SyncGroupRequest {
     let assignment = SyncGroupRequestAssignment::default()
         .with_member_id(text(member))
         .with_assignment(Bytes::from_static(b"a"));
@@ -101,7 +101,7 @@ fn syncing(name: &str, generation: i32, member: &str) -> SyncGroupRequest {
         .with_assignments(vec![assignment])
 }
 
-fn beating(name: &str, generation: i32, member: &str) -> HeartbeatRequest {
+pub(crate) fn beating(name: &str, generation: i32, member: &str) -> HeartbeatRequest {
     HeartbeatRequest::default()
         .with_group_id(group(name))
         .with_generation_id(generation)
@@ -120,7 +120,7 @@ fn leaving_alone(name: &str, member: &str) -> LeaveGroupRequest {
     LeaveGroupRequest::default().with_group_id(group(name)).with_member_id(text(member))
 }
 
-fn leave_in(version: i16, name: &str, member: &str) -> LeaveGroupRequest {
+pub(crate) fn leave_in(version: i16, name: &str, member: &str) -> LeaveGroupRequest {
     if version < 3 {
         leaving_alone(name, member)
     } else {
@@ -246,7 +246,13 @@ pub(crate) fn static_membership(talk: &mut Conversation) {
     talk.ask("the instance leaves", 5, &leave("one"));
 }
 
-fn committing(name: &str, generation: i32, member: &str, partition: i32, offset: i64) -> OffsetCommitRequest {
+pub(crate) fn committing(
+    name: &str,
+    generation: i32,
+    member: &str,
+    partition: i32,
+    offset: i64,
+) -> OffsetCommitRequest {
     let partition = OffsetCommitRequestPartition::default()
         .with_partition_index(partition)
         .with_committed_offset(offset)
@@ -261,7 +267,7 @@ fn committing(name: &str, generation: i32, member: &str, partition: i32, offset:
         .with_topics(vec![asked])
 }
 
-fn committed(version: i16, name: &str, partitions: &[i32]) -> OffsetFetchRequest {
+pub(crate) fn committed(version: i16, name: &str, partitions: &[i32]) -> OffsetFetchRequest {
     if version < 8 {
         let asked = OffsetFetchRequestTopic::default()
             .with_name(topic("committed"))

@@ -123,7 +123,7 @@ fn asked_once(name: &str) -> MetadataRequest {
     MetadataRequest::default().with_topics(Some(vec![named(name)])).with_allow_auto_topic_creation(false)
 }
 
-fn creating(topics: Vec<CreatableTopic>) -> CreateTopicsRequest {
+pub(crate) fn creating(topics: Vec<CreatableTopic>) -> CreateTopicsRequest {
     CreateTopicsRequest::default().with_topics(topics).with_timeout_ms(30_000)
 }
 
@@ -149,12 +149,12 @@ fn create(talk: &mut Conversation, question: &str, version: i16, request: &Creat
     });
 }
 
-fn with_config(name: &str, key: &str, value: Option<&str>) -> CreatableTopic {
+pub(crate) fn with_config(name: &str, key: &str, value: Option<&str>) -> CreatableTopic {
     new_topic(name)
         .with_configs(vec![CreatableTopicConfig::default().with_name(text(key)).with_value(value.map(text))])
 }
 
-fn assigned(name: &str, assignments: &[(i32, &[i32])]) -> CreatableTopic {
+pub(crate) fn assigned(name: &str, assignments: &[(i32, &[i32])]) -> CreatableTopic {
     let assignments = assignments.iter().map(|(partition, brokers)| {
         CreatableReplicaAssignment::default()
             .with_partition_index(*partition)
@@ -237,7 +237,7 @@ pub(crate) fn creation(talk: &mut Conversation) {
     );
 }
 
-fn growing(name: &str, count: i32, brokers: Option<&[&[i32]]>) -> CreatePartitionsRequest {
+pub(crate) fn growing(name: &str, count: i32, brokers: Option<&[&[i32]]>) -> CreatePartitionsRequest {
     let assignments = brokers.map(|assignments| {
         assignments
             .iter()

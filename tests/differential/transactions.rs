@@ -30,11 +30,11 @@ const COORDINATOR: i8 = 1;
 const TRANSACTIONAL: i16 = 0x10;
 const NOT_YET: [i16; 4] = [14, 15, 16, 51];
 
-fn name(id: &str) -> TransactionalId {
+pub(crate) fn name(id: &str) -> TransactionalId {
     TransactionalId(text(id))
 }
 
-fn init(id: &str) -> InitProducerIdRequest {
+pub(crate) fn init(id: &str) -> InitProducerIdRequest {
     InitProducerIdRequest::default()
         .with_transactional_id(Some(name(id)))
         .with_transaction_timeout_ms(60_000)
@@ -44,9 +44,9 @@ fn init(id: &str) -> InitProducerIdRequest {
 
 /// One who may write.
 #[derive(Clone, Copy)]
-struct Producer {
-    id: i64,
-    epoch: i16,
+pub(crate) struct Producer {
+    pub(crate) id: i64,
+    pub(crate) epoch: i16,
 }
 
 impl Producer {
@@ -97,7 +97,7 @@ fn adding_topics(topics: &[(&str, &[i32])]) -> Vec<AddPartitionsToTxnTopic> {
     topics.iter().map(one).collect()
 }
 
-fn adding(id: &str, producer: Producer, topics: &[(&str, &[i32])]) -> AddPartitionsToTxnRequest {
+pub(crate) fn adding(id: &str, producer: Producer, topics: &[(&str, &[i32])]) -> AddPartitionsToTxnRequest {
     AddPartitionsToTxnRequest::default()
         .with_v3_and_below_transactional_id(name(id))
         .with_v3_and_below_producer_id(producer.wire())
@@ -140,7 +140,7 @@ fn ask_batched(
     });
 }
 
-fn adding_offsets(id: &str, producer: Producer, group_id: &str) -> AddOffsetsToTxnRequest {
+pub(crate) fn adding_offsets(id: &str, producer: Producer, group_id: &str) -> AddOffsetsToTxnRequest {
     AddOffsetsToTxnRequest::default()
         .with_transactional_id(name(id))
         .with_producer_id(producer.wire())
@@ -148,7 +148,7 @@ fn adding_offsets(id: &str, producer: Producer, group_id: &str) -> AddOffsetsToT
         .with_group_id(group(group_id))
 }
 
-fn ending(id: &str, producer: Producer, committed: bool) -> EndTxnRequest {
+pub(crate) fn ending(id: &str, producer: Producer, committed: bool) -> EndTxnRequest {
     EndTxnRequest::default()
         .with_transactional_id(name(id))
         .with_producer_id(producer.wire())
