@@ -124,9 +124,10 @@ mod tests {
             }
         }
 
-        /// Over a long time nobody who waits as told takes more than the limit and one burst of a window.
+        /// Over a long time nobody who waits as told takes more than the limit and one burst of a window, but for what
+        /// Kafka's samples let slip: the oldest goes as a whole, so the rate may be taken over one sample less.
         #[test]
-        fn what_passes_in_the_long_run_is_no_more_than_the_limit(
+        fn what_passes_in_the_long_run_is_the_limit_and_at_most_a_sample_of_each_window_more(
             values in proptest::collection::vec(1_u32..3000, 200..400),
             limit in 100_u32..2000,
         ) {
@@ -139,7 +140,8 @@ mod tests {
             }
             #[allow(clippy::cast_precision_loss)]
             let seconds = now.0 as f64 / 1000.0;
-            prop_assert!(passed <= limit * (seconds + 11.0) + 3000.0, "{passed} in {seconds} s at {limit}");
+            let slack = 11.0 / 10.0;
+            prop_assert!(passed <= limit * slack * (seconds + 11.0) + 3000.0, "{passed} in {seconds} s at {limit}");
         }
     }
 }

@@ -81,7 +81,7 @@ mod tests {
             assert!(samples.samples.len() <= 4);
         }
         assert!((samples.sum() - 8.0).abs() < f64::EPSILON, "four samples of two");
-        assert_eq!(samples.began(), Some(Monotonic(96 * 500)));
+        assert_eq!(samples.began(), Some(Monotonic(92 * 500)));
     }
 
     #[test]
