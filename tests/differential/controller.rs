@@ -95,13 +95,13 @@ pub(crate) fn orders(talk: &mut Conversation) {
 }
 
 pub(crate) fn questions(talk: &mut Conversation) {
-    talk.create("altered", &[]);
-    let id = talk.metadata(&["altered"]).topics[0].topic_id;
+    talk.create("changed-in-sync", &[]);
+    let id = talk.metadata(&["changed-in-sync"]).topics[0].topic_id;
     let change = |partition: i32, id: Uuid| {
         let member = BrokerState::default().with_broker_id(BrokerId(0));
         let partition = PartitionData::default().with_partition_index(partition);
         let partition = partition.with_new_isr(vec![BrokerId(0)]).with_new_isr_with_epochs(vec![member]);
-        let altered = TopicData::default().with_topic_name(topic("altered")).with_topic_id(id);
+        let altered = TopicData::default().with_topic_name(topic("changed-in-sync")).with_topic_id(id);
         AlterPartitionRequest::default().with_topics(vec![altered.with_partitions(vec![partition])])
     };
     for version in 0..=3 {
