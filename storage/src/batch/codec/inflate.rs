@@ -131,12 +131,13 @@ impl<'a> Inflate<'a> {
         self.pass(len, |_| Ok(()))
     }
 
-    /// The next `len` bytes, which must exist; memory grows only as they arrive.
+    /// The next `len` bytes, which must exist. Their address space is reserved at once, so that they need not be copied
+    /// again and again while it grows; memory is used only as they arrive.
     pub(in super::super) fn take(&mut self, len: usize) -> Result<Vec<u8>, BatchError> {
         if len > INFLATED_RECORD_BYTES_MAX {
             return Err(BatchError::Inflated { limit: INFLATED_RECORD_BYTES_MAX as u64 });
         }
-        let mut taken = Vec::with_capacity(len.min(CHUNK_SIZE));
+        let mut taken = Vec::with_capacity(len);
         self.pass(len, |piece| {
             taken.extend_from_slice(piece);
             Ok(())
