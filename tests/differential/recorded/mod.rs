@@ -240,7 +240,7 @@ fn recorded_codes(answer: &str) -> Vec<i16> {
     for one in answer.split(", ") {
         let mut words = one.split(' ');
         let Some(code) = words.next().and_then(|word| word.parse::<i16>().ok()) else { continue };
-        let times = words.last().and_then(|word| word.strip_prefix('x')).and_then(|n| n.parse().ok());
+        let times = words.next_back().and_then(|word| word.strip_prefix('x')).and_then(|n| n.parse().ok());
         codes.extend(std::iter::repeat_n(code, times.unwrap_or(1)));
     }
     codes.retain(|code| *code != 0);
