@@ -318,6 +318,8 @@ const KEYS_READ_BY_PREFIX: &[&str] = &[
     "quota.window.",
     "controller.quota.window.",
     "replication.quota.window.",
+    "group.consumer.min.",
+    "group.consumer.max.",
 ];
 
 #[test]
