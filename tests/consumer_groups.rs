@@ -10,6 +10,8 @@ mod support;
 mod asking;
 #[path = "consumer_groups/conversations.rs"]
 mod conversations;
+#[path = "consumer_groups/plans.rs"]
+mod plans;
 #[path = "consumer_groups/takeover.rs"]
 mod takeover;
 #[path = "consumer_groups/tools.rs"]
@@ -91,6 +93,11 @@ fn offsets_and_administration_know_member_epochs() {
 #[test]
 fn groups_change_their_protocol_with_the_same_answers() {
     same_answers(conversations::migration);
+}
+
+#[test]
+fn plans_are_those_of_kafkas_own_assignors() {
+    plans::compare();
 }
 
 #[test]
