@@ -1,6 +1,6 @@
 //! ARCHITECTURE.md, kept true: who may know whom, what is never said where, and how long a file may grow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -167,6 +167,46 @@ fn the_crates_depend_on_each_other_in_one_direction() {
             "coordinator must not know {forbidden}"
         );
     }
+}
+
+/// The room of a crate that a file belongs to: the folder or file below `src`.
+fn room(file: &str) -> &str {
+    let inside = file.split_once("/src/").expect("a file of a crate's src").1;
+    inside.split('/').next().expect("a first part").trim_end_matches(".rs")
+}
+
+#[test]
+fn the_rooms_of_broker_know_each_other_in_one_direction() {
+    let sources = sources("broker/src");
+    let rooms: BTreeSet<&str> = sources.keys().map(|file| room(file)).collect();
+    let mut known: BTreeMap<&str, BTreeMap<&str, String>> = BTreeMap::new();
+    for (file, text) in sources.iter().filter(|(file, _)| !file.contains("tests")) {
+        for (number, line) in code(text) {
+            for (at, _) in line.match_indices("crate::") {
+                let rest = &line[at + "crate::".len()..];
+                let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+                if let Some(other) = rooms.get(&rest[..end]).filter(|other| **other != room(file)) {
+                    let of = known.entry(room(file)).or_default();
+                    of.entry(other).or_insert_with(|| format!("{file}:{number}: {}", line.trim()));
+                }
+            }
+        }
+    }
+    // Who knows nobody that is left is left out, until nobody is; what stays goes round in circles.
+    while let Some(ground) =
+        known.iter().find(|(_, of)| of.keys().all(|other| !known.contains_key(other))).map(|(room, _)| *room)
+    {
+        known.remove(ground);
+    }
+    let circles: Vec<&String> = known
+        .values()
+        .flat_map(|of| of.iter().filter(|(other, _)| known.contains_key(*other)))
+        .map(|(_, line)| line)
+        .collect();
+    assert!(
+        circles.is_empty(),
+        "rooms that know each other in circles; move what both need into a room below them\n{circles:#?}"
+    );
 }
 
 #[test]

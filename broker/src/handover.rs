@@ -3,23 +3,13 @@
 //! The broker serves on meanwhile, so that clients that come to it are told who leads now. Whatever comes of it, the stop
 //! goes on afterwards.
 
-use std::time::Duration;
-
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::ControlledShutdownRequest;
 use tracing::{info, warn};
 
 use crate::cluster::to_controller::ToController;
+use crate::config::HandOver;
 use crate::peers::versions;
-
-/// How patiently.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HandOver {
-    /// `controlled.shutdown.max.retries`: attempts, the first one included.
-    pub(crate) attempts: u32,
-    /// `controlled.shutdown.retry.backoff.ms`: between two attempts.
-    pub(crate) pause: Duration,
-}
 
 impl HandOver {
     /// Until the controller says that this broker leads nothing any more that another could lead.

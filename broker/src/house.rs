@@ -16,24 +16,24 @@ use crate::cluster::admin::Admin;
 use crate::cluster::client::ZooKeeper;
 use crate::cluster::controller::{ControllerHandle, ReplicaSide};
 use crate::cluster::in_sync::IsrChanges;
-use crate::cluster::metadata::MetadataCache;
 use crate::cluster::to_controller::{ControllerChannel, ToController};
+use crate::colleagues::Colleagues;
 use crate::config::BrokerConfig;
 use crate::fetching::FetchSessions;
+use crate::live::LiveConfig;
 use crate::machines::group_room::{GroupRoom, OFFSETS_TOPIC};
 use crate::machines::partition_journal::PartitionJournal;
 use crate::machines::transaction_room::{TRANSACTION_TOPIC, TakenSeats, TransactionRoom};
+use crate::metadata::MetadataCache;
 use crate::partition::{Acks, Partitions, RoleChange};
 use crate::producer_ids::ProducerIds;
 use crate::quota::Quotas;
-use crate::reconfiguration::{self, LiveConfig};
 use crate::replication::{Fetchers, Replicating};
-use crate::transactions::remote::Colleagues;
 
 /// What the broker's way to the controller makes possible.
 struct Office {
     to_controller: Arc<ToController>,
-    isr_changes: IsrChanges,
+    isr_changes: Arc<IsrChanges>,
 }
 
 /// The rooms of a running broker.
@@ -72,6 +72,7 @@ impl House {
         let (transactions, taken) = TransactionRoom::new(&config.transactions);
         let replication = Replicating::new(&partitions, &config);
         let groups = GroupRoom::new(&config.groups, &partitions.around().metadata);
+        let colleagues = Colleagues::new(me, &config, &partitions.around().metadata);
         let house = House {
             me,
             cluster_id: cluster_id.into(),
@@ -82,7 +83,7 @@ impl House {
             fetch_sessions: FetchSessions::new(config.fetch.session_slots),
             groups,
             transactions,
-            colleagues: Colleagues::default(),
+            colleagues,
             producer_ids: ProducerIds::default(),
             zookeeper: Arc::clone(zookeeper),
             config,
@@ -113,7 +114,7 @@ impl House {
         let metadata = Arc::clone(&self.metadata);
         let epoch = Arc::clone(self.partitions.around().broker_epoch_cell());
         let to_controller = Arc::new(ToController::new(self.me, controller, metadata, channel, epoch));
-        let isr_changes = IsrChanges::start(Arc::clone(&to_controller));
+        let isr_changes = Arc::new(IsrChanges::start(Arc::clone(&to_controller)));
         let opened = self.office.set(Office { to_controller, isr_changes });
         assert!(opened.is_ok(), "the way to the controller is opened once");
     }
@@ -124,7 +125,7 @@ impl House {
     }
 
     /// Where leaders ask for other in-sync sets.
-    pub(crate) fn isr_changes(&self) -> &IsrChanges {
+    pub(crate) fn isr_changes(&self) -> &Arc<IsrChanges> {
         &self.office().isr_changes
     }
 
@@ -139,7 +140,8 @@ impl House {
 
     pub(crate) async fn leader_and_isr(&self, request: LeaderAndIsrRequest) -> LeaderAndIsrResponse {
         // A log is made with its topic's configs, so they have to be known before.
-        reconfiguration::load_topics(self, self.partitions.topics_to_come(&request)).await;
+        let topics = self.partitions.topics_to_come(&request);
+        self.live.load_topics(&self.zookeeper, self.partitions.configs(), topics).await;
         let partitions = Arc::clone(&self.partitions);
         let done = spawn_blocking(move || partitions.leader_and_isr(&request)).await;
         let (response, changes) = done.expect("roles are taken without panicking");

@@ -4,25 +4,29 @@
 //! 2 for wrong use of the command line.
 
 mod args;
+mod asker;
 mod check;
 mod clock;
 mod cluster;
+mod colleagues;
 mod config;
 mod descriptors;
 mod errors;
 mod failures;
 mod fetching;
+mod following;
 mod handlers;
 mod handover;
 mod house;
 mod housekeeping;
 mod inspection;
+mod live;
 mod machines;
+mod metadata;
 mod moving;
 mod net;
 mod partition;
 mod peers;
-mod presence;
 mod producer_ids;
 mod quota;
 mod reconfiguration;
@@ -32,6 +36,7 @@ mod server;
 mod status;
 mod telemetry;
 mod transactions;
+mod wire;
 mod zookeeper;
 
 use std::io::Write as _;

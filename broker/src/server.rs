@@ -18,6 +18,7 @@ use crate::cluster::config_changes::{self, Bookmark};
 use crate::cluster::controller::{self, ControllerHandle, ControllerSettings, LinkSettings};
 use crate::cluster::entities::{self, ConfigsError};
 use crate::cluster::identity::{self, IdentityError};
+use crate::cluster::presence::{self, Presence};
 use crate::cluster::registration::{self, FormerSessions, RegistrationError};
 use crate::cluster::security::{Security, SecurityError};
 use crate::cluster::to_controller::ControllerChannel;
@@ -26,17 +27,16 @@ use crate::config::BrokerConfig;
 use crate::config::coordinates::{ConnectString, Coordination};
 use crate::config::listeners::Listener;
 use crate::failures;
+use crate::following;
 use crate::house::House;
 use crate::housekeeping;
-use crate::moving::MoveRate;
+use crate::live::LiveConfig;
 use crate::net::front::{BindError, Front};
 use crate::partition::directories::Directories;
 use crate::partition::registry::{LogSettings, TopicConfigs, producer_settings};
 use crate::partition::surroundings::Surroundings;
-use crate::partition::{Backlog, Partitions};
+use crate::partition::{Backlog, MoveRate, Partitions};
 use crate::peers::PeerSettings;
-use crate::presence::{self, Presence};
-use crate::reconfiguration::{self, LiveConfig};
 use crate::replication;
 use crate::security::java_options::JavaOptions;
 use crate::transactions;
@@ -229,16 +229,17 @@ impl Broker {
         house.open_office(controller.clone(), controller_channel(config, me));
         let changes = config_changes::follow(Arc::clone(zookeeper), bookmark);
         housekeeping.spawn(failures::follow(Arc::clone(&house)));
-        let running = reconfiguration::Running {
+        let running = following::Running {
             house: Arc::clone(&house),
             controller: controller.clone(),
             front: Arc::clone(&front),
             presence,
         };
-        reconfiguration::load_quotas(&running).await?;
-        housekeeping.spawn(reconfiguration::follow(running, changes));
+        following::load_quotas(&running).await?;
+        housekeeping.spawn(following::follow(running, changes));
         housekeeping.spawn(transactions::attend(Arc::clone(&house), taken_seats));
-        housekeeping.spawn(replication::propose(Arc::clone(&house)));
+        housekeeping
+            .spawn(replication::propose(Arc::clone(&house.partitions), Arc::clone(house.isr_changes())));
         housekeeping.spawn(replication::watch(Arc::clone(&house.replication)));
         front.open(&house);
         if !backlog.is_empty() {

@@ -15,7 +15,7 @@ pub(crate) mod identity;
 pub(crate) mod in_sync;
 mod ledger;
 mod loading;
-pub(crate) mod metadata;
+pub(crate) mod presence;
 pub(crate) mod producer_ids;
 pub(crate) mod registration;
 mod requests;

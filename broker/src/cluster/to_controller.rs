@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::controller::{ControllerHandle, ForController};
-use super::metadata::MetadataCache;
+use crate::metadata::MetadataCache;
 use crate::peers::{Address, Peer, PeerError, PeerSettings};
 
 /// Pause before the controller is looked for again (`NodeToControllerRequestThread`).

@@ -35,7 +35,6 @@ use coordinator::quotas::Window;
 use storage::types::BrokerId;
 use thiserror::Error;
 
-use crate::handover::HandOver;
 use coordinates::Coordination;
 use findings::{Refusal, Warning};
 pub(crate) use groups::Groups;
@@ -48,6 +47,15 @@ use settings::Settings;
 use topic::TopicConfig;
 pub(crate) use transactions::Transactions;
 use zookeeper::ZooKeeperKeys;
+
+/// How patiently leaderships are given to others before the broker stops.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HandOver {
+    /// `controlled.shutdown.max.retries`: attempts, the first one included.
+    pub(crate) attempts: u32,
+    /// `controlled.shutdown.retry.backoff.ms`: between two attempts.
+    pub(crate) pause: Duration,
+}
 
 /// Everything the operator decided, ready to be used.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use coordinator::fetching::{Slot, TopicRef, Wanted};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchRequest};
 use storage::types::{LeaderEpoch, Offset, TopicId};
 
-use crate::cluster::metadata::MetadataSnapshot;
+use crate::metadata::MetadataSnapshot;
 
 /// From this version on topics are named by id (KIP-516).
 pub(super) const TOPIC_IDS_SINCE: i16 = 13;

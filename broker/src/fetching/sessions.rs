@@ -10,7 +10,7 @@ use kafka_protocol::messages::FetchRequest;
 
 use super::answer::Answer;
 use super::asked::{Asked, TOPIC_IDS_SINCE, asked_by, forgotten_by};
-use crate::cluster::metadata::MetadataSnapshot;
+use crate::metadata::MetadataSnapshot;
 
 /// Kafka splits the slots in as many shares (KAFKA-9401), and evicts within one. The remainder of a division is lost.
 const SHARES: usize = 8;

@@ -13,7 +13,7 @@ use tracing::warn;
 use crate::errors::WireError;
 use crate::handlers::Context;
 use crate::house::House;
-use crate::quota::alter::{self, AlterQuotasError, QuotaOperation};
+use crate::reconfiguration::quotas::alter::{self, AlterQuotasError, QuotaOperation};
 
 /// Types and names; a type that comes twice counts as it comes last.
 type Entity = Vec<(String, Option<String>)>;

@@ -8,7 +8,7 @@ use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
 
 use crate::handlers::{Api, Context, MENU};
 use crate::house::House;
-use crate::net::reply::{self, EncodeError, Reply};
+use crate::wire::reply::{self, EncodeError, Reply};
 
 pub(crate) async fn handle(
     _: &Arc<House>,

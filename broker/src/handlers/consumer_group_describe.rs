@@ -13,12 +13,12 @@ use kafka_protocol::messages::{
 };
 use uuid::Uuid;
 
-use crate::cluster::metadata::MetadataSnapshot;
 use crate::errors::WireError;
 use crate::handlers::group_words::{coordinator_of, wire, wire_if};
 use crate::handlers::{Context, operations};
 use crate::house::House;
 use crate::machines::group_room::{EmptyGroupId, read_failure};
+use crate::metadata::MetadataSnapshot;
 
 pub(crate) async fn handle(
     house: &Arc<House>,

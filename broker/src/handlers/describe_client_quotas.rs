@@ -12,8 +12,10 @@ use tracing::warn;
 use crate::errors::WireError;
 use crate::handlers::Context;
 use crate::house::House;
-use crate::quota::describe::{self, CLIENT_ID, DescribeQuotasError, Described, Filter, IP, Match, USER};
-use crate::quota::stored::Subject;
+use crate::reconfiguration::quotas::describe::{
+    self, CLIENT_ID, DescribeQuotasError, Described, Filter, IP, Match, USER,
+};
+use crate::reconfiguration::quotas::stored::Subject;
 
 pub(crate) async fn handle(
     house: &Arc<House>,

@@ -7,11 +7,11 @@ use kafka_protocol::messages::describe_transactions_response::{TopicData, Transa
 use kafka_protocol::messages::{DescribeTransactionsRequest, DescribeTransactionsResponse, ProducerId};
 use kafka_protocol::protocol::StrBytes;
 
+use crate::colleagues::by_topic;
 use crate::errors::WireError;
 use crate::handlers::Context;
 use crate::handlers::transaction_words::coordinator_of;
 use crate::house::House;
-use crate::transactions::remote::by_topic;
 
 pub(crate) async fn handle(
     house: &Arc<House>,

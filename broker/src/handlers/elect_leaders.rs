@@ -73,7 +73,7 @@ pub(crate) async fn handle(
 
 fn known_partitions(house: &House) -> BTreeSet<TopicPartition> {
     let cluster = house.metadata.snapshot();
-    let of_topic = |topic: &Arc<crate::cluster::metadata::TopicMetadata>| {
+    let of_topic = |topic: &Arc<crate::metadata::TopicMetadata>| {
         let name = Arc::clone(&topic.name);
         let indexes: Vec<i32> = topic.partitions.keys().copied().collect();
         indexes.into_iter().map(move |index| TopicPartition::new(Arc::clone(&name), index))

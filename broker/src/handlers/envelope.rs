@@ -10,7 +10,7 @@ use tracing::info;
 
 use crate::handlers::Context;
 use crate::house::House;
-use crate::net::reply::Reply;
+use crate::wire::reply::Reply;
 
 pub(crate) async fn handle(_: &Arc<House>, context: &Context, _: EnvelopeRequest) -> Reply {
     let client = context.connection.address;

@@ -11,16 +11,16 @@ use storage::disk::FileBytes;
 use storage::types::{BrokerId, LeaderEpoch, TopicPartition};
 
 use crate::clock;
-use crate::cluster::metadata::MetadataSnapshot;
 use crate::config::replication::ReplicaSelector;
 use crate::fetching::{self, Answer, Asked, FetchParams, LeaderHint, Source, Style, TopicStyle};
 use crate::handlers::Context;
 use crate::house::House;
-use crate::net::reply::{self, Encoded};
+use crate::metadata::MetadataSnapshot;
 use crate::partition::Partition;
 use crate::partition::reading::{Isolation, Read, Seen};
 use crate::partition::waiters::{Registration, Waiter};
 use crate::quota;
+use crate::wire::reply::{self, Encoded};
 
 /// From this version on a follower's id comes with its epoch.
 const REPLICA_STATE_SINCE: i16 = 15;

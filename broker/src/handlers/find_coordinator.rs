@@ -7,12 +7,12 @@ use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
 
-use crate::cluster::metadata::MetadataSnapshot;
 use crate::handlers::group_words::{offsets_partitions, wire};
 use crate::handlers::{Context, first_use};
 use crate::house::House;
 use crate::machines::group_room::{OFFSETS_TOPIC, partition_for};
 use crate::machines::transaction_room::TRANSACTION_TOPIC;
+use crate::metadata::MetadataSnapshot;
 use crate::transactions;
 
 const SEVERAL_KEYS_SINCE: i16 = 4;

@@ -12,9 +12,9 @@ use kafka_protocol::protocol::StrBytes;
 use storage::types::{BrokerId, TopicId};
 use uuid::Uuid;
 
-use crate::cluster::metadata::{MetadataSnapshot, PartitionMetadata, TopicMetadata};
 use crate::handlers::{Context, first_use, operations, topics};
 use crate::house::House;
+use crate::metadata::{MetadataSnapshot, PartitionMetadata, TopicMetadata};
 
 /// From this version on topics can be asked for by id.
 const TOPIC_IDS_SINCE: i16 = 12;
@@ -234,7 +234,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::cluster::metadata::MetadataCache;
+    use crate::metadata::MetadataCache;
 
     const ID: TopicId = TopicId([7; 16]);
 

@@ -2,16 +2,17 @@
 //!
 //! A handler translates, calls one room, translates back. Rules belong in `coordinator`.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, RequestHeader};
 use kafka_protocol::protocol::Decodable;
 
+pub(crate) use crate::asker::Context;
+
+use crate::asker::{Peer, Stopwatch};
 use crate::house::House;
-use crate::net::reply::{EncodeError, IntoReply, Reply};
-use crate::quota::{self, Mute, Stopwatch};
+use crate::wire::reply::{EncodeError, IntoReply, Reply};
 
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
@@ -40,6 +41,7 @@ mod describe_transactions;
 mod elect_leaders;
 mod end_txn;
 mod envelope;
+mod errors;
 mod fetch;
 mod find_coordinator;
 mod first_use;
@@ -70,39 +72,6 @@ mod update_features;
 mod update_metadata;
 mod verified;
 mod write_txn_markers;
-
-/// Who asks, and how: what a handler may know of the connection and the request's header.
-#[derive(Clone, Debug)]
-pub(crate) struct Context {
-    pub(crate) connection: Arc<Peer>,
-    pub(crate) api: ApiKey,
-    pub(crate) version: i16,
-    pub(crate) correlation_id: i32,
-    /// `client.id` as sent; empty where the client sent none.
-    pub(crate) client_id: Arc<str>,
-    /// The whole request without its length prefix. Unit: bytes.
-    pub(crate) size: usize,
-    /// Measures the request; `None` while no quota asks for it.
-    pub(crate) stopwatch: Option<Arc<Stopwatch>>,
-}
-
-/// The other end of a connection.
-#[derive(Debug)]
-pub(crate) struct Peer {
-    /// Name of the listener it came through (`listeners`), e.g. `PLAINTEXT`.
-    pub(crate) listener: Arc<str>,
-    pub(crate) address: SocketAddr,
-    /// Name of the principal, for quotas.
-    pub(crate) user: Arc<str>,
-    pub(crate) mute: Mute,
-}
-
-impl Peer {
-    /// One that has not logged in.
-    pub(crate) fn new(listener: Arc<str>, address: SocketAddr) -> Peer {
-        Peer { listener, address, user: quota::anonymous(), mute: Mute::default() }
-    }
-}
 
 /// A request that cannot be answered; the connection is closed, as Kafka does.
 #[derive(Debug, thiserror::Error)]

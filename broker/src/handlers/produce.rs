@@ -22,9 +22,9 @@ use crate::handlers::Context;
 use crate::handlers::topics::is_internal;
 use crate::handlers::verified::{self, Verified};
 use crate::house::House;
-use crate::net::reply::{self, Reply};
 use crate::partition::{Acks, Appended, Partition, ProduceError};
 use crate::quota;
+use crate::wire::reply::{self, Reply};
 
 /// `client.id` of Kafka's own admin tools, the only producers to internal topics.
 const ADMIN_CLIENT_ID: &str = "__admin_client";

@@ -13,6 +13,7 @@ use storage::producers::VerificationGuard;
 use storage::types::{LeaderEpoch, Offset, ProducerId, TimestampMs, TopicPartition};
 
 use crate::clock;
+use crate::colleagues::Question;
 use crate::errors::WireError;
 use crate::handlers::Context;
 use crate::handlers::group_words::{
@@ -21,7 +22,7 @@ use crate::handlers::group_words::{
 use crate::handlers::transaction_words::identity;
 use crate::house::House;
 use crate::machines::group_room::{self, EmptyGroupId, OFFSETS_TOPIC, partition_for};
-use crate::transactions::verification::{self, Asker, Question};
+use crate::transactions::verification::{self, Asker};
 
 const LOADING_SINCE: i16 = 2;
 const ABORTABLE_SINCE: i16 = 4;

@@ -12,9 +12,10 @@ use storage::batch::{self, ProducerStamp};
 use storage::producers::VerificationGuard;
 use storage::types::TopicPartition;
 
+use crate::colleagues::Question;
 use crate::house::House;
 use crate::partition::ProduceError;
-use crate::transactions::verification::{self, Asker, Question};
+use crate::transactions::verification::{self, Asker};
 use coordinator::transactions::Identity;
 
 const ABORTABLE_SINCE: i16 = 11;

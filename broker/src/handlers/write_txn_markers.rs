@@ -14,10 +14,11 @@ use kafka_protocol::protocol::StrBytes;
 use storage::types::TopicPartition;
 use tokio::task::JoinSet;
 
+use crate::colleagues::{Marker, MarkerResults};
 use crate::handlers::Context;
 use crate::handlers::transaction_words::identity;
 use crate::house::House;
-use crate::transactions::marking::{self, Marker, MarkerResults};
+use crate::transactions::marking;
 
 /// By producer id, topic and partition; a producer that is named twice has its results together.
 type Results = BTreeMap<i64, BTreeMap<Arc<str>, BTreeMap<i32, i16>>>;

@@ -11,11 +11,11 @@ use coordinator::machine::{AppendFailure, Machine};
 use storage::batch::TargetCompression;
 use storage::types::TopicPartition;
 
-use crate::cluster::metadata::MetadataCache;
 use crate::config::Groups as GroupSettings;
 use crate::machines::journal::{Journal, Writing};
 use crate::machines::runner::Runner;
 use crate::machines::seats::{Seats, Taken, Vacant};
+use crate::metadata::MetadataCache;
 
 /// The internal topic of groups and their offsets.
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";

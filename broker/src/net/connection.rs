@@ -15,14 +15,14 @@ use tokio::io::AsyncRead;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::handlers::{self, Context, Peer, Refusal};
+use crate::asker::{Context, Peer, Stopwatch};
+use crate::handlers::{self, Refusal};
 use crate::house::House;
-use crate::net::frames::{FrameError, Frames};
 use crate::net::limits::Admission;
-use crate::net::outlet::{Outlet, Patient};
-use crate::net::reply::{EncodeError, Reply};
-use crate::net::scatter::Pieces;
-use crate::quota::Stopwatch;
+use crate::wire::frames::{FrameError, Frames};
+use crate::wire::outlet::{Outlet, Patient};
+use crate::wire::reply::{EncodeError, Reply};
+use crate::wire::scatter::Pieces;
 
 /// Produce requests of one connection that may wait at the same time. Bounds memory: their records are already in the log.
 const WAITING_MAX: usize = 64;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::handlers::Peer;
+use crate::asker::Peer;
 use crate::house::House;
 use crate::net::connection::{self, ConnectionSettings};
 use crate::net::limits::{Admission, ConnectionLimits, Verdict};

@@ -3,12 +3,7 @@
 //! Knows the request header and nothing of what an API means; `handlers` does.
 
 pub(crate) mod connection;
-pub(crate) mod frames;
 pub(crate) mod front;
 mod ip_rates;
 pub(crate) mod limits;
 pub(crate) mod listener;
-pub(crate) mod outlet;
-pub(crate) mod reply;
-pub(crate) mod scatter;
-pub(crate) mod throttled;

@@ -11,6 +11,7 @@ mod hosting;
 mod leadership;
 mod loading;
 pub(crate) mod lookup;
+mod move_rate;
 pub(crate) mod moving;
 mod parallel;
 mod produce_error;
@@ -38,6 +39,7 @@ use crate::config::topic::TopicConfig;
 
 use directories::Directories;
 pub(crate) use loading::Backlog;
+pub(crate) use move_rate::MoveRate;
 use moving::Relocation;
 pub(crate) use produce_error::ProduceError;
 use reading::Isolation;

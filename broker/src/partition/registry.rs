@@ -21,18 +21,17 @@ use storage::types::{Offset, TimestampMs, TopicId, TopicPartition};
 use tracing::warn;
 
 use crate::clock;
-use crate::cluster::metadata::MetadataCache;
 use crate::config::BrokerConfig;
 use crate::config::properties::Properties;
 use crate::config::topic::TopicConfig;
-use crate::moving::MoveRate;
-use crate::partition::Partition;
+use crate::metadata::MetadataCache;
 use crate::partition::awaited::Awaited;
 use crate::partition::directories::{Directories, DirectoryState};
 use crate::partition::hosting::{Hosted, Hosting};
 use crate::partition::loading::Backlog;
 use crate::partition::moving::Moves;
 use crate::partition::surroundings::Surroundings;
+use crate::partition::{MoveRate, Partition};
 
 /// Topic configurations as far as this broker knows them; a topic without overrides has the broker's defaults.
 pub(crate) struct TopicConfigs {

@@ -9,9 +9,9 @@ use coordinator::replication::{LeaderSettings, Moment, Throttle, UNKNOWN_BROKER_
 use storage::types::BrokerId;
 
 use crate::clock;
-use crate::cluster::metadata::MetadataCache;
 use crate::config::BrokerConfig;
 use crate::config::topic::TopicConfig;
+use crate::metadata::MetadataCache;
 use crate::partition::proposals::Proposals;
 
 pub(crate) struct Surroundings {

@@ -14,7 +14,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
 use super::{Address, PeerError, PeerSettings};
-use crate::net::frames::{FrameError, Frames};
+use crate::wire::frames::{FrameError, Frames};
 
 /// Bytes of the length in front of each request.
 const PREFIX: usize = 4;

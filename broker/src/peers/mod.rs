@@ -17,8 +17,8 @@ use std::time::Duration;
 use kafka_protocol::messages::ApiKey;
 use storage::types::BrokerId;
 
-use crate::cluster::metadata::MetadataSnapshot;
-use crate::net::frames::FrameError;
+use crate::metadata::MetadataSnapshot;
+use crate::wire::frames::FrameError;
 
 pub(crate) use peer::{Peer, PeerSettings};
 

@@ -1,30 +1,20 @@
 //! Quotas of clients: measured where requests are served, waited for by the connection that took too much.
 //!
-//! The rules are `coordinator::quotas`; here are their locks and their clock. ZooKeeper says what is set: `stored` reads it,
-//! `alter` and `describe` are what administrators ask. Until a quota is set for the first time nothing is measured, and a
+//! The rules are `coordinator::quotas`; here are their locks and their clock. What is set
+//! comes from `reconfiguration` and `following`. Until a quota is set for the first time nothing is measured, and a
 //! request costs one look at a flag.
-
-pub(crate) mod alter;
-pub(crate) mod describe;
-mod mute;
-mod names;
-mod stopwatch;
-pub(crate) mod stored;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use coordinator::quotas::{ByteQuota, MutationQuota, QuotaEntity, ThrottleMs, TimeQuota};
 use coordinator::time::Monotonic;
 
-pub(crate) use mute::Mute;
-pub(crate) use stopwatch::Stopwatch;
-
+use crate::asker::Context;
 use crate::clock;
 use crate::config::QuotaWindows;
-use crate::handlers::Context;
-use crate::net::throttled::Throttled;
+use crate::wire::throttled::Throttled;
 
 /// What is set for one entity; `None` where a kind is not.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -225,9 +215,4 @@ fn lock<Q>(quota: &Mutex<Q>) -> MutexGuard<'_, Q> {
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast of f64 saturates")]
 fn whole(bytes: f64) -> usize {
     bytes as usize
-}
-
-/// Whose requests come without a login.
-pub(crate) fn anonymous() -> Arc<str> {
-    "ANONYMOUS".into()
 }

@@ -14,9 +14,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::debug;
 
 use super::Replicating;
-use crate::cluster::in_sync::{AgreedIsr, WantedIsr};
-use crate::house::House;
-use crate::partition::Partition;
+use crate::cluster::in_sync::{AgreedIsr, IsrChanges, WantedIsr};
+use crate::partition::{Partition, Partitions};
 
 /// Pause after an answer that settles nothing.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -26,8 +25,8 @@ const INELIGIBLE_REPLICA: i16 = 107;
 const NEW_LEADER_ELECTED: i16 = 108;
 
 /// Takes what leaders propose to the controller, and its verdicts back, until it is dropped.
-pub(crate) async fn propose(house: Arc<House>) {
-    let around = Arc::clone(house.partitions.around());
+pub(crate) async fn propose(partitions: Arc<Partitions>, changes: Arc<IsrChanges>) {
+    let around = Arc::clone(partitions.around());
     let mut asking: JoinSet<TopicPartition> = JoinSet::new();
     let mut open: BTreeMap<TopicPartition, AbortHandle> = BTreeMap::new();
     loop {
@@ -37,7 +36,7 @@ pub(crate) async fn propose(house: Arc<House>) {
                     if let Some(former) = open.remove(&id) {
                         former.abort();
                     }
-                    let asked = asking.spawn(ask(Arc::clone(&house), id.clone(), proposal));
+                    let asked = asking.spawn(ask(Arc::clone(&partitions), Arc::clone(&changes), id.clone(), proposal));
                     open.insert(id, asked);
                 }
             }
@@ -64,9 +63,14 @@ pub(crate) async fn watch(shared: Arc<Replicating>) {
     }
 }
 
-async fn ask(house: Arc<House>, id: TopicPartition, proposal: Proposal) -> TopicPartition {
-    while let Some(partition) = house.partitions.get(&id).filter(|one| one.awaits_verdict(&proposal)) {
-        let verdict = verdict(house.isr_changes().ask(wanted(&partition, &proposal)).await);
+async fn ask(
+    partitions: Arc<Partitions>,
+    changes: Arc<IsrChanges>,
+    id: TopicPartition,
+    proposal: Proposal,
+) -> TopicPartition {
+    while let Some(partition) = partitions.get(&id).filter(|one| one.awaits_verdict(&proposal)) {
+        let verdict = verdict(changes.ask(wanted(&partition, &proposal)).await);
         debug!(partition = %id, ?proposal, ?verdict, "the controller has answered");
         if !partition.on_verdict(&proposal, verdict) {
             break;

@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use super::marking::{self, Marker};
+use super::marking;
+use crate::colleagues::Marker;
 use crate::house::House;
 use crate::machines::partition_journal::PartitionJournal;
 use crate::machines::runner::Runner;
@@ -153,7 +154,7 @@ async fn mark(house: &Arc<House>, marker: Marker, partitions: &BTreeSet<TopicPar
         answers.spawn(async move {
             match leader == house.me {
                 true => marking::mark_own(&house, marker, partitions).await,
-                false => house.colleagues.mark(&house, leader, marker, partitions).await,
+                false => house.colleagues.mark(leader, marker, partitions).await,
             }
         });
     }

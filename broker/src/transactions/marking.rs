@@ -11,21 +11,10 @@ use tokio::time::Instant;
 use tracing::error;
 
 use crate::clock;
+use crate::colleagues::{Marker, MarkerResults};
 use crate::house::House;
 use crate::machines::group_room::OFFSETS_TOPIC;
 use crate::partition::{Acks, Appended, Partition};
-
-/// How a transaction ended, and by which coordinator's word.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Marker {
-    pub(crate) identity: Identity,
-    pub(crate) outcome: Outcome,
-    /// Leader epoch of the partition of `__transaction_state`.
-    pub(crate) coordinator_epoch: i32,
-}
-
-/// Each partition with what came of its marker.
-pub(crate) type MarkerResults = Vec<(TopicPartition, Result<(), ResponseError>)>;
 
 /// Appends the marker to each of the partitions, and waits until all in-sync replicas have it. Offsets of the
 /// transaction count from then on.

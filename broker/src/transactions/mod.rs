@@ -7,7 +7,6 @@
 
 mod ending;
 pub(crate) mod marking;
-pub(crate) mod remote;
 pub(crate) mod verification;
 
 use std::sync::Arc;

@@ -1,27 +1,14 @@
 //! Whether partitions belong to an open transaction, by the word of its coordinator (KIP-890): asked before the first
 //! record of a transaction goes into a partition.
 
-use std::collections::BTreeMap;
-
-use coordinator::transactions::Identity;
 use kafka_protocol::error::ResponseError;
-use storage::types::TopicPartition;
 
 use super::topic_partitions;
+use crate::colleagues::{Question, Verdicts};
 use crate::errors::{TRANSACTION_ABORTABLE, WireError};
 use crate::house::House;
 use crate::machines::group_room::partition_for;
 use crate::machines::transaction_room::TRANSACTION_TOPIC;
-
-/// What a coordinator is asked.
-pub(crate) struct Question<'a> {
-    pub(crate) transactional_id: &'a str,
-    pub(crate) identity: Identity,
-    pub(crate) partitions: &'a [TopicPartition],
-}
-
-/// Partitions that were not confirmed, and why.
-pub(crate) type Verdicts = BTreeMap<TopicPartition, ResponseError>;
 
 /// Which answers the client understands: Produce 11 and TxnOffsetCommit 4 know that a transaction can be aborted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +35,7 @@ async fn ask(house: &House, question: &Question<'_>) -> Result<Verdicts, Respons
     let leader = leader.filter(|leader| house.metadata.snapshot().is_alive(*leader));
     match leader {
         None => Err(ResponseError::CoordinatorNotAvailable),
-        Some(leader) if leader != house.me => house.colleagues.verify(house, leader, question).await,
+        Some(leader) if leader != house.me => house.colleagues.verify(leader, question).await,
         Some(_) => ask_here(house, question),
     }
 }

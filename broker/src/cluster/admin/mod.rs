@@ -23,8 +23,8 @@ use names::{collide, has_collision_characters, invalid_topic_name};
 
 use super::client::ZooKeeper;
 use super::configs::ConfigWriteError;
-use super::metadata::{MetadataCache, MetadataSnapshot};
 use super::znodes::Unreadable;
+use crate::metadata::{MetadataCache, MetadataSnapshot};
 use crate::quota::TooManyChanges;
 use coordinator::cluster::AssignmentError;
 

@@ -27,7 +27,7 @@ use super::ledger::{Ledger, Lost};
 use super::producer_ids::ProducerIdError;
 use super::registration::{OnlyTimeEndsSessions, register};
 use super::znodes::{ControllerInfo, ProducerIdBlock, controller_epoch, encode_controller_epoch, paths};
-use crate::presence::Presence;
+use crate::cluster::presence::Presence;
 pub(crate) use desk::ForController;
 pub(crate) use links::LinkSettings;
 use term::Term;

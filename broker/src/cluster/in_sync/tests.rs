@@ -12,8 +12,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::cluster::controller::ControllerHandle;
-use crate::cluster::metadata::MetadataCache;
 use crate::cluster::to_controller::ControllerChannel;
+use crate::metadata::MetadataCache;
 use crate::peers::scripted::{accept, hear_of, listen, reply};
 use crate::peers::{Address, PeerSettings};
 

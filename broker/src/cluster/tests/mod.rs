@@ -23,11 +23,11 @@ use tokio::time::timeout;
 
 use super::client::{Lifetime, ZooKeeper};
 use super::controller::{ControllerHandle, ControllerSettings, LinkSettings, ReplicaSide, stand};
-use super::metadata::MetadataCache;
 use super::registration::{OnlyTimeEndsSessions, make_persistent_paths, register};
 use super::znodes::{BrokerInfo, paths};
+use crate::cluster::presence::Presence;
+use crate::metadata::MetadataCache;
 use crate::peers::PeerSettings;
-use crate::presence::Presence;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -123,7 +123,7 @@ impl Member {
     }
 
     /// Waits until the metadata cache agrees.
-    async fn knows(&self, what: impl Fn(&super::metadata::MetadataSnapshot) -> bool) {
+    async fn knows(&self, what: impl Fn(&crate::metadata::MetadataSnapshot) -> bool) {
         let mut changes = self.replicas.metadata.changes();
         let known = async {
             while !what(&self.replicas.metadata.snapshot()) {

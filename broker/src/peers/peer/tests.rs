@@ -9,9 +9,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::net::frames::FrameError;
 use crate::peers::scripted::{accept, hear, listen, reply, say};
 use crate::peers::versions;
+use crate::wire::frames::FrameError;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -3,8 +3,8 @@
 use tracing::info;
 use zookeeper_client as zk;
 
-use super::follow::{RETRY_PAUSE, Running};
-use crate::quota::stored::{self, Change, Subject};
+use super::{RETRY_PAUSE, Running};
+use crate::reconfiguration::quotas::stored::{self, Change, Subject};
 
 /// Everything that is set when the broker starts.
 pub(crate) async fn load(running: &Running) -> Result<(), zk::Error> {

@@ -2,7 +2,7 @@
 
 use kafka_protocol::messages::*;
 
-use crate::net::reply::{Encoded, Reply};
+use crate::wire::reply::{Encoded, Reply};
 
 /// An answer to a request that may have taken more than its client's quotas allow.
 pub(crate) trait Throttled {

@@ -1,28 +1,31 @@
-//! Acts on announced changes.
+//! What a changed config or quota does here, once ZooKeeper tells of it: also of changes by tools that speak to ZooKeeper.
+
+mod quotas;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use quotas::load as load_quotas;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tracing::{debug, info, warn};
 
-use super::{properties, quotas};
 use crate::clock;
 use crate::cluster::config_changes::Changed;
 use crate::cluster::controller::ControllerHandle;
-use crate::cluster::entities::{self, ConfigsError, DEFAULT_ENTITY, Entity, READS_AT_ONCE};
+use crate::cluster::entities::{self, ConfigsError, DEFAULT_ENTITY, Entity};
+use crate::cluster::presence::{self, Presence};
 use crate::cluster::znodes::paths;
 use crate::config::BrokerConfig;
 use crate::config::properties::Properties;
 use crate::house::House;
+use crate::live::properties;
 use crate::net::front::Front;
-use crate::presence::{self, Presence};
-use crate::quota::stored::Subject;
+use crate::reconfiguration::quotas::stored::Subject;
 
 /// Pause before ZooKeeper is asked again after it failed to answer.
-pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(250);
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
 
@@ -61,7 +64,7 @@ fn concerns(house: &House, broker: &str) -> bool {
 }
 
 async fn topic(house: &House, controller: &ControllerHandle, topic: &str) {
-    let _loading = house.live.loading.lock().await;
+    let _loading = house.live.loading().await;
     let Some(overrides) = persistently(house, topic).await else { return };
     let (partitions, name) = (Arc::clone(&house.partitions), topic.to_owned());
     let shown = show(&overrides);
@@ -117,7 +120,7 @@ async fn broker(running: &Running) {
     house.fetchers.resize(next.replication.fetchers);
     if spawn_blocking(move || partitions.rebase(&config)).await.is_ok() {
         listeners(running, &next).await;
-        house.live.current.send_replace(next);
+        house.live.replace(next);
         info!("changed while running: {}", changed.join(", "));
     }
 }
@@ -149,28 +152,6 @@ async fn everything(running: &Running) {
         topic(house, controller, &name).await;
     }
     quotas::follow_all(running).await;
-}
-
-/// Reads the configs of topics whose first partition here is about to be made. One that cannot be read begins with the
-/// broker's defaults, and is told.
-pub(crate) async fn load_topics(house: &House, topics: BTreeSet<String>) {
-    if topics.is_empty() {
-        return;
-    }
-    let _loading = house.live.loading.lock().await;
-    let topics: Vec<String> = topics.into_iter().collect();
-    for some in topics.chunks(READS_AT_ONCE) {
-        let entities: Vec<Entity> = some.iter().cloned().map(Entity::Topic).collect();
-        let reads = entities.iter().map(|entity| entities::read(&house.zookeeper, entity));
-        for (topic, read) in some.iter().zip(futures_util::future::join_all(reads).await) {
-            match read {
-                Ok(stored) => house.partitions.configs().set(topic, properties(stored)),
-                Err(why) => {
-                    warn!(topic, "the topic begins with the broker's defaults; set its configs again: {why}")
-                }
-            }
-        }
-    }
 }
 
 fn show(overrides: &Properties) -> String {

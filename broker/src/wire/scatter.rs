@@ -13,7 +13,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::protocol::buf::ByteBufMut;
 use storage::disk::FileBytes;
 
-use crate::net::outlet::Outlet;
+use crate::wire::outlet::Outlet;
 
 /// Slices shorter than this are copied: a piece costs more than so many bytes. Unit: bytes.
 const PIECE_SIZE_MIN: usize = 512;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use coordinator::transactions::Outcome;
+use coordinator::transactions::{Identity, Outcome};
 use kafka_protocol::error::{ParseResponseErrorCode, ResponseError};
 use kafka_protocol::messages::add_partitions_to_txn_request::{
     AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
@@ -22,9 +22,8 @@ use storage::types::{BrokerId, TopicPartition};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 use tracing::info;
 
-use super::marking::{Marker, MarkerResults};
-use super::verification::{Question, Verdicts};
-use crate::house::House;
+use crate::config::BrokerConfig;
+use crate::metadata::MetadataCache;
 use crate::peers::{Address, Peer, PeerSettings, versions};
 
 /// Markers that go in one request at most.
@@ -35,6 +34,28 @@ const MARKERS_WAITING_MAX: usize = 10_000;
 const RESPONSE_MAX: usize = 64 << 20;
 const RECONNECT_BACKOFF: Duration = Duration::from_millis(50);
 
+/// How a transaction ended, and by which coordinator's word.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Marker {
+    pub(crate) identity: Identity,
+    pub(crate) outcome: Outcome,
+    /// Leader epoch of the partition of `__transaction_state`.
+    pub(crate) coordinator_epoch: i32,
+}
+
+/// Each partition with what came of its marker.
+pub(crate) type MarkerResults = Vec<(TopicPartition, Result<(), ResponseError>)>;
+
+/// What a coordinator is asked.
+pub(crate) struct Question<'a> {
+    pub(crate) transactional_id: &'a str,
+    pub(crate) identity: Identity,
+    pub(crate) partitions: &'a [TopicPartition],
+}
+
+/// Partitions that were not confirmed, and why.
+pub(crate) type Verdicts = BTreeMap<TopicPartition, ResponseError>;
+
 /// One marker on its way, and who waits for what comes of it.
 struct Letter {
     marker: Marker,
@@ -43,26 +64,37 @@ struct Letter {
 }
 
 /// The brokers that this one speaks to about transactions, connected when first needed.
-#[derive(Default)]
 pub(crate) struct Colleagues {
+    me: BrokerId,
+    config: Arc<BrokerConfig>,
+    metadata: Arc<MetadataCache>,
     /// A std mutex: held for a look-up, never across `.await`. An address that changes makes a new entry.
     letters: Mutex<BTreeMap<BrokerId, (Address, mpsc::Sender<Letter>)>>,
     questions: Mutex<BTreeMap<BrokerId, Arc<AsyncMutex<Peer>>>>,
 }
 
 impl Colleagues {
+    pub(crate) fn new(me: BrokerId, config: &Arc<BrokerConfig>, metadata: &Arc<MetadataCache>) -> Colleagues {
+        Colleagues {
+            me,
+            config: Arc::clone(config),
+            metadata: Arc::clone(metadata),
+            letters: Mutex::default(),
+            questions: Mutex::default(),
+        }
+    }
+
     /// Has the leader write markers. A broker that cannot be reached, or answers with nonsense, is
     /// `NotLeaderOrFollower` for all: to be tried again where the leader is by then.
     pub(crate) async fn mark(
         &self,
-        house: &Arc<House>,
         leader: BrokerId,
         marker: Marker,
         partitions: Vec<TopicPartition>,
     ) -> MarkerResults {
         let (answer, answered) = oneshot::channel();
         let unanswered = partitions.clone();
-        let sent = match self.letterbox(house, leader) {
+        let sent = match self.letterbox(leader) {
             Some(letters) => letters.send(Letter { marker, partitions, answer }).await.is_ok(),
             None => false,
         };
@@ -75,8 +107,8 @@ impl Colleagues {
         }
     }
 
-    fn letterbox(&self, house: &Arc<House>, leader: BrokerId) -> Option<mpsc::Sender<Letter>> {
-        let address = address(house, leader)?;
+    fn letterbox(&self, leader: BrokerId) -> Option<mpsc::Sender<Letter>> {
+        let address = self.address(leader)?;
         let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, letterbox)) = letters.get(&leader)
             && *known == address
@@ -85,8 +117,8 @@ impl Colleagues {
             return Some(letterbox.clone());
         }
         let (sender, receiver) = mpsc::channel(MARKERS_WAITING_MAX);
-        let peer = Peer::new(address.clone(), settings(house));
-        tokio::spawn(deliver(peer, receiver, house.config.between_brokers.request_timeout));
+        let peer = Peer::new(address.clone(), self.settings());
+        tokio::spawn(deliver(peer, receiver, self.config.between_brokers.request_timeout));
         letters.insert(leader, (address, sender.clone()));
         Some(sender)
     }
@@ -94,12 +126,11 @@ impl Colleagues {
     /// Asks the coordinator on another broker whether partitions belong to a transaction.
     pub(crate) async fn verify(
         &self,
-        house: &House,
         coordinator: BrokerId,
         question: &Question<'_>,
     ) -> Result<Verdicts, ResponseError> {
-        let peer = self.peer(house, coordinator).ok_or(ResponseError::CoordinatorNotAvailable)?;
-        let within = house.config.between_brokers.request_timeout;
+        let peer = self.peer(coordinator).ok_or(ResponseError::CoordinatorNotAvailable)?;
+        let within = self.config.between_brokers.request_timeout;
         let request = AddPartitionsToTxnRequest::default().with_transactions(vec![transaction(question)]);
         let answer = peer.lock().await.call(&request, versions::ADD_PARTITIONS_TO_TXN, within).await;
         let answer = answer.map_err(|error| {
@@ -123,10 +154,10 @@ impl Colleagues {
         Ok(verdicts.collect())
     }
 
-    fn peer(&self, house: &House, coordinator: BrokerId) -> Option<Arc<AsyncMutex<Peer>>> {
-        let address = address(house, coordinator)?;
+    fn peer(&self, coordinator: BrokerId) -> Option<Arc<AsyncMutex<Peer>>> {
+        let address = self.address(coordinator)?;
         let mut questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || Arc::new(AsyncMutex::new(Peer::new(address.clone(), settings(house))));
+        let fresh = || Arc::new(AsyncMutex::new(Peer::new(address.clone(), self.settings())));
         let peer = questions.entry(coordinator).or_insert_with(fresh);
         // One that is being asked answers for its own address.
         if peer.try_lock().is_ok_and(|known| *known.address() != address) {
@@ -134,19 +165,19 @@ impl Colleagues {
         }
         Some(Arc::clone(peer))
     }
-}
 
-fn address(house: &House, broker: BrokerId) -> Option<Address> {
-    Address::of(&house.metadata.snapshot(), broker, &house.config.network.inter_broker_listener)
-}
+    fn address(&self, broker: BrokerId) -> Option<Address> {
+        Address::of(&self.metadata.snapshot(), broker, &self.config.network.inter_broker_listener)
+    }
 
-fn settings(house: &House) -> PeerSettings {
-    PeerSettings {
-        client_id: house.me.to_string().into(),
-        response_max: RESPONSE_MAX,
-        connect_timeout: house.config.between_brokers.connection_setup_timeout,
-        reconnect_backoff: RECONNECT_BACKOFF,
-        receive_buffer: None,
+    fn settings(&self) -> PeerSettings {
+        PeerSettings {
+            client_id: self.me.to_string().into(),
+            response_max: RESPONSE_MAX,
+            connect_timeout: self.config.between_brokers.connection_setup_timeout,
+            reconnect_backoff: RECONNECT_BACKOFF,
+            receive_buffer: None,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use coordinator::cluster::{Endpoint, SecurityProtocol};
 
-use crate::cluster::znodes::BrokerInfo;
+use super::znodes::BrokerInfo;
 use crate::config::BrokerConfig;
 use crate::config::listeners::Listener;
 

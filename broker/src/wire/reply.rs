@@ -7,7 +7,7 @@ use kafka_protocol::messages::ResponseHeader;
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
 use storage::disk::FileBytes;
 
-use crate::net::scatter::{Pieces, ScatterBuf};
+use crate::wire::scatter::{Pieces, ScatterBuf};
 
 /// An answer that could not be put into the requested version; a bug of ours, the connection is closed.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,6 @@
+//! Quotas as administrators ask for them and as ZooKeeper keeps them. What they do to clients is in `crate::quota`.
+
+pub(crate) mod alter;
+pub(crate) mod describe;
+mod names;
+pub(crate) mod stored;
