@@ -81,6 +81,17 @@ pub(crate) fn try_produce(
     connection.try_request(PRODUCE, &request).map(|answer| produced(&answer))
 }
 
+/// Sends one batch without waiting for its answer.
+pub(crate) fn send_batch(
+    connection: &mut Connection,
+    topic: &str,
+    partition: i32,
+    batch: &Bytes,
+    acks: i16,
+) -> io::Result<()> {
+    connection.send(PRODUCE, &produce_request(topic, partition, batch, acks))
+}
+
 /// Sends all batches before it reads an answer. `Err` only where there was none at all.
 pub(crate) fn produce_pipelined(
     connection: &mut Connection,
@@ -91,7 +102,7 @@ pub(crate) fn produce_pipelined(
 ) -> io::Result<Vec<(i16, i64)>> {
     let mut sent = 0;
     for batch in batches {
-        match connection.send(PRODUCE, &produce_request(topic, partition, batch, acks)) {
+        match send_batch(connection, topic, partition, batch, acks) {
             Ok(()) => sent += 1,
             Err(_) => break,
         }

@@ -1,16 +1,11 @@
 //! One client connection: frames in, handlers, replies out in request order.
 //!
-//! Requests are taken one after the other, as Kafka's broker does; only a produce request that waits for replicas lets
-//! the next one in before it is answered, and its answer still leaves first. Who took more than its quotas allow is not read
-//! from for a while; its answers still go out.
+//! One request is taken at a time, and the next when its answer is sent, as in Kafka's broker. Idempotent producers rely on it:
+//! see docs/decisions/producing.md. Who took more than its quotas allow is not read from for a while.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesOrdered;
 use tokio::io::AsyncRead;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -23,9 +18,6 @@ use crate::wire::frames::{FrameError, Frames};
 use crate::wire::outlet::{Outlet, Patient};
 use crate::wire::reply::{EncodeError, Reply};
 use crate::wire::scatter::Pieces;
-
-/// Produce requests of one connection that may wait at the same time. Bounds memory: their records are already in the log.
-const WAITING_MAX: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
 enum Ended {
@@ -74,7 +66,6 @@ pub(crate) async fn run<R, W>(
         peer: &peer,
         frames: Frames::new(reader, settings.request_size_max).silent_for(settings.idle_max),
         writer: Patient { outlet: writer, patience: settings.idle_max },
-        waiting: FuturesOrdered::new(),
         admission: &admission,
         stop: &stop,
     };
@@ -99,14 +90,12 @@ pub(crate) async fn run<R, W>(
 
 /// What is to be sent, and whose time that is.
 type Answer = (Result<Pieces, EncodeError>, Option<Context>);
-type Waiting = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 struct Connection<'a, R, W> {
     house: &'a Arc<House>,
     peer: &'a Arc<Peer>,
     frames: Frames<R>,
     writer: Patient<W>,
-    waiting: FuturesOrdered<Waiting>,
     admission: &'a Admission,
     stop: &'a CancellationToken,
 }
@@ -124,14 +113,10 @@ impl<R: AsyncRead + Unpin, W: Outlet + Sync> Connection<'_, R, W> {
         if let Some(muted) = self.peer.mute.left() {
             return self.sit_out(muted).await;
         }
-        let room = self.waiting.len() < WAITING_MAX && !self.stop.is_cancelled();
         tokio::select! {
             biased;
-            Some(answer) = self.waiting.next(), if !self.waiting.is_empty() => {
-                send(self.house, &self.writer, answer).await
-            }
-            () = self.stop.cancelled(), if self.waiting.is_empty() => Err(Ended::Stopped),
-            frame = next(&mut self.frames, room) => {
+            () = self.stop.cancelled() => Err(Ended::Stopped),
+            frame = self.frames.next() => {
                 let Some(frame) = frame? else { return Err(Ended::ByClient) };
                 self.admission.is_active();
                 self.take(frame).await
@@ -143,10 +128,7 @@ impl<R: AsyncRead + Unpin, W: Outlet + Sync> Connection<'_, R, W> {
     async fn sit_out(&mut self, muted: Duration) -> Result<(), Ended> {
         tokio::select! {
             biased;
-            Some(answer) = self.waiting.next(), if !self.waiting.is_empty() => {
-                send(self.house, &self.writer, answer).await
-            }
-            () = self.stop.cancelled(), if self.waiting.is_empty() => Err(Ended::Stopped),
+            () = self.stop.cancelled() => Err(Ended::Stopped),
             () = tokio::time::sleep(muted) => Ok(()),
             () = self.frames.closed() => {
                 if self.frames.is_empty() {
@@ -171,20 +153,14 @@ impl<R: AsyncRead + Unpin, W: Outlet + Sync> Connection<'_, R, W> {
         match reply {
             Reply::None => Ok(()),
             Reply::Close => Err(Ended::ByHandler),
+            Reply::Ready(pieces) => send(self.house, &self.writer, (Ok(pieces), context)).await,
             Reply::Later(answer) => {
-                self.waiting.push_back(Box::pin(async move { (answer.await, context) }));
-                Ok(())
-            }
-            Reply::Ready(pieces) => {
-                while !self.waiting.is_empty() {
-                    let earlier = tokio::select! {
-                        biased;
-                        Some(earlier) = self.waiting.next() => earlier,
-                        () = self.frames.closed() => return Err(Ended::ByClient),
-                    };
-                    send(self.house, &self.writer, earlier).await?;
-                }
-                send(self.house, &self.writer, (Ok(pieces), context)).await
+                let pieces = tokio::select! {
+                    biased;
+                    pieces = answer => pieces,
+                    () = self.frames.closed() => return Err(Ended::ByClient),
+                };
+                send(self.house, &self.writer, (pieces, context)).await
             }
         }
     }
@@ -202,16 +178,4 @@ async fn send<W: Outlet + Sync>(
     stopwatch.measure(pieces.write_framed(writer)).await?;
     house.quotas.sent(&context, stopwatch.spent_ns());
     Ok(())
-}
-
-/// The next frame where there is room for it; else only the end of the connection, for which nobody has to wait further.
-async fn next<R: AsyncRead + Unpin>(
-    frames: &mut Frames<R>,
-    room: bool,
-) -> Result<Option<bytes::Bytes>, FrameError> {
-    if room {
-        return frames.next().await;
-    }
-    frames.closed().await;
-    Ok(None)
 }

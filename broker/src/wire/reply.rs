@@ -17,10 +17,10 @@ pub(crate) struct EncodeError {
     reason: String,
 }
 
-/// A response whose waiting is done elsewhere, so that the next request of the connection can be taken.
+/// A response that only waits: nobody misses it once its client is gone.
 pub(crate) type LaterPieces = Pin<Box<dyn Future<Output = Result<Pieces, EncodeError>> + Send>>;
 
-/// The two stages of an answer: stage one ran in arrival order, stage two (`Later`) only waits.
+/// What there is to send.
 pub(crate) enum Reply {
     /// The client wants no answer.
     None,
