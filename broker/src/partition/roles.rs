@@ -75,10 +75,15 @@ impl Partitions {
         // One partition has one role at a time, whatever a request says.
         let once = orders.iter().all(|order| seen.insert(&order.id));
         let threads = if once { waiting_for_disk(orders.len()) } else { 1 };
-        let assumed = parallel::map(threads, &orders, |order| self.assume(order));
-        let changed = orders.iter().zip(&assumed).filter(|(_, answer)| answer.error_code == 0);
+        let assumed =
+            parallel::map(threads, &orders, |order| self.assume(&order.id, order.topic_id, order.state));
+        let changed = orders.iter().zip(&assumed).filter(|(_, taken)| taken.is_ok());
         let changes = changed.map(|(order, _)| RoleChange(order.id.clone())).collect();
-        let mut answers = assumed.into_iter();
+        let repeated = assumed.iter().filter(|taken| is_repetition(taken)).count();
+        if repeated > 0 {
+            info!(partitions = repeated, "the controller repeats roles that were taken before");
+        }
+        let mut answers = orders.iter().zip(&assumed).map(|(order, taken)| order.answer(taken));
         let topics = request.topic_states.iter().map(|topic| {
             let errors = answers.by_ref().take(topic.partition_states.len()).collect();
             LeaderAndIsrTopicError::default().with_topic_id(topic.topic_id).with_partition_errors(errors)
@@ -122,25 +127,7 @@ impl Partitions {
         grouped.chain(ungrouped.map(|state| state.topic_name.to_string())).collect()
     }
 
-    fn assume(&self, order: &RoleOrder<'_>) -> LeaderAndIsrPartitionError {
-        let RoleOrder { id, topic_id, state } = order;
-        let answer = LeaderAndIsrPartitionError::default().with_partition_index(state.partition_index);
-        match self.try_assume(id, *topic_id, state) {
-            Ok(()) => answer,
-            Err(why) => {
-                let epoch = state.leader_epoch;
-                match &why {
-                    NotTaken::Stale(StaleRole::Known) => {
-                        info!(partition = %id, epoch, "role not taken: {why}")
-                    }
-                    _ => warn!(partition = %id, epoch, "role not taken: {why}"),
-                }
-                answer.with_error_code(why.wire().code())
-            }
-        }
-    }
-
-    fn try_assume(
+    fn assume(
         &self,
         id: &TopicPartition,
         topic_id: TopicId,
@@ -237,7 +224,7 @@ impl Partitions {
         for word in words {
             match word {
                 Word::Role { topic_id, state } => {
-                    if let Err(why) = self.try_assume(&id, topic_id, &state) {
+                    if let Err(why) = self.assume(&id, topic_id, &state) {
                         warn!(partition = %id, "the role given while the log was checked is not taken: {why}");
                     }
                 }
@@ -333,6 +320,22 @@ struct RoleOrder<'a> {
     id: TopicPartition,
     topic_id: TopicId,
     state: &'a LeaderAndIsrPartitionState,
+}
+
+impl RoleOrder<'_> {
+    fn answer(&self, taken: &Result<(), NotTaken>) -> LeaderAndIsrPartitionError {
+        let answer = LeaderAndIsrPartitionError::default().with_partition_index(self.state.partition_index);
+        let Err(why) = taken else { return answer };
+        if !is_repetition(taken) {
+            warn!(partition = %self.id, epoch = self.state.leader_epoch, "role not taken: {why}");
+        }
+        answer.with_error_code(why.wire().code())
+    }
+}
+
+/// A new controller tells everybody everything.
+fn is_repetition(taken: &Result<(), NotTaken>) -> bool {
+    matches!(taken, Err(NotTaken::Stale(StaleRole::Known)))
 }
 
 /// In the order of the request: those that it groups by topic first.
