@@ -37,6 +37,7 @@ use crate::partition::registry::{LogSettings, TopicConfigs, producer_settings};
 use crate::partition::surroundings::Surroundings;
 use crate::partition::{Backlog, MoveRate, Partitions};
 use crate::peers::PeerSettings;
+use crate::peers::versions::Dialect;
 use crate::replication;
 use crate::security::java_options::JavaOptions;
 use crate::transactions;
@@ -268,7 +269,7 @@ fn controller_settings(config: &BrokerConfig, me: BrokerId) -> ControllerSetting
     ControllerSettings {
         plan: coordinator::cluster::Settings {
             topic_ids: true,
-            leader_recovery: true,
+            leader_recovery: config.between_brokers.protocol.has_reached("3.2-IV0"),
             delete_topics: config.topics.delete_enabled,
             unclean_election: config.topics.defaults.unclean_leader_election,
             imbalance_percent: config.controller.imbalance_percent,
@@ -285,6 +286,7 @@ fn controller_settings(config: &BrokerConfig, me: BrokerId) -> ControllerSetting
 fn link_settings(config: &BrokerConfig, me: BrokerId) -> LinkSettings {
     LinkSettings {
         peer: control_connections(config, me),
+        speaks: Dialect::of(config.between_brokers.protocol),
         request_timeout: config.between_brokers.request_timeout,
     }
 }

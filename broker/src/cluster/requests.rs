@@ -70,6 +70,13 @@ pub(super) fn leader_and_isr(
         .with_live_leaders(leaders)
 }
 
+/// For versions that do not know of it.
+pub(super) fn leave_recovery_out(request: &mut LeaderAndIsrRequest) {
+    for state in request.topic_states.iter_mut().flat_map(|topic| &mut topic.partition_states) {
+        state.leader_recovery_state = 0;
+    }
+}
+
 fn replica_order(index: i32, order: &ReplicaOrder) -> LeaderAndIsrPartitionState {
     let ReplicaOrder { leadership, assignment, is_new } = order;
     LeaderAndIsrPartitionState::default()

@@ -42,11 +42,12 @@ pub(super) fn unsupported(settings: &Settings) -> Vec<Refusal> {
     refusals
 }
 
-/// `3.9`, `3.9.1` and `3.9-IV0` are one version.
+/// Every step of a release is as good as the release.
 fn same(key: &Key, one: &Value, other: &Value) -> bool {
     match (key.rule, one, other) {
         (Rule::KafkaVersion, Value::Text(one), Value::Text(other)) => {
-            KafkaVersion::parse(one) == KafkaVersion::parse(other)
+            let versions = KafkaVersion::parse(one).zip(KafkaVersion::parse(other));
+            versions.is_some_and(|(one, other)| one.is_of_release(other))
         }
         _ => one == other,
     }

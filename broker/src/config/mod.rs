@@ -24,7 +24,7 @@ pub(crate) mod table;
 pub(crate) mod topic;
 mod transactions;
 pub(crate) mod value;
-mod version;
+pub(crate) mod version;
 pub(crate) mod zookeeper;
 
 use std::collections::BTreeMap;
@@ -46,6 +46,7 @@ use replication::Replication;
 use settings::Settings;
 use topic::TopicConfig;
 pub(crate) use transactions::Transactions;
+use version::KafkaVersion;
 use zookeeper::ZooKeeperKeys;
 
 /// How patiently leaderships are given to others before the broker stops.
@@ -209,6 +210,8 @@ pub(crate) struct Controller {
 /// How long brokers wait for each other.
 #[derive(Clone, Debug)]
 pub(crate) struct BetweenBrokers {
+    /// `inter.broker.protocol.version`. Default: 3.9-IV0.
+    pub(crate) protocol: KafkaVersion,
     /// Default: 30 s.
     pub(crate) request_timeout: Duration,
     /// Default: 10 s.
@@ -453,7 +456,9 @@ fn controller(settings: &Settings) -> Controller {
 }
 
 fn between_brokers(settings: &Settings) -> BetweenBrokers {
+    let protocol = settings.text("inter.broker.protocol.version").and_then(KafkaVersion::parse);
     BetweenBrokers {
+        protocol: protocol.unwrap_or(KafkaVersion::V3_9),
         request_timeout: settings.millis("request.timeout.ms"),
         connection_setup_timeout: settings.millis("socket.connection.setup.timeout.ms"),
         controller_socket_timeout: settings.millis("controller.socket.timeout.ms"),

@@ -68,6 +68,9 @@ const STEPS: [&str; 57] = [
 ];
 
 impl KafkaVersion {
+    /// What this broker speaks unless it is told otherwise.
+    pub(crate) const V3_9: KafkaVersion = KafkaVersion(STEPS.len() - 3);
+
     /// Every version in full, oldest first.
     pub(super) fn all() -> &'static [&'static str] {
         &STEPS
@@ -85,6 +88,17 @@ impl KafkaVersion {
             |step: &str| step.split_once("-IV").map_or(step == name, |(release, _)| release == name);
         let newest = STEPS.iter().rposition(|step| release(step))?;
         (!STEPS[newest].starts_with("4.0")).then_some(KafkaVersion(newest))
+    }
+
+    /// Whether this is `step`, named in full, or a later one.
+    pub(crate) fn has_reached(self, step: &str) -> bool {
+        STEPS.iter().position(|other| *other == step).is_some_and(|step| self.0 >= step)
+    }
+
+    /// Whether both are steps of one release.
+    pub(super) fn is_of_release(self, other: KafkaVersion) -> bool {
+        let release = |version: KafkaVersion| STEPS[version.0].split("-IV").next();
+        release(self) == release(other)
     }
 }
 
@@ -111,5 +125,6 @@ mod tests {
             assert_eq!(found(unknown), None, "{unknown}");
         }
         assert!(KafkaVersion::parse("2.8") < KafkaVersion::parse("3.0"));
+        assert_eq!(KafkaVersion::parse("3.9"), Some(KafkaVersion::V3_9));
     }
 }

@@ -185,7 +185,8 @@ impl Fetcher {
             let replicas = self.replicas.iter().filter(|(_, replica)| !replica.topic_id.is_zero());
             self.names = replicas.map(|(id, replica)| (replica.topic_id, Arc::clone(&id.topic))).collect();
         }
-        self.by_id = self.replicas.values().all(|replica| !replica.topic_id.is_zero());
+        let has_ids = || self.replicas.values().all(|replica| !replica.topic_id.is_zero());
+        self.by_id = self.shared.speaks.fetch >= versions::FETCH_BY_ID && has_ids();
     }
 
     fn follow(&mut self, id: TopicPartition, epoch: LeaderEpoch) {
@@ -247,7 +248,7 @@ impl Fetcher {
             questions.into_iter().partition(|(_, question)| matches!(question, Question::EpochEnd { .. }));
         if !ends.is_empty() {
             let request = messages::list_offsets(self.me(), &ends);
-            let answered = self.call(&request, versions::LIST_OFFSETS).await;
+            let answered = self.call(&request, self.shared.speaks.list_offsets).await;
             let mut answers = BTreeMap::new();
             for topic in answered.map(|answer| answer.topics).unwrap_or_default() {
                 for one in &topic.partitions {
@@ -307,7 +308,7 @@ impl Fetcher {
             wanted.is_none() && step != Step::Rest
         });
         let ask = draft.done()?;
-        Some(messages::fetch(ask, self.by_id, self.me(), &self.shared.settings))
+        Some(messages::fetch(ask, self.by_id, self.me(), (&self.shared.settings, self.shared.speaks)))
     }
 
     async fn fetch(&mut self, request: &FetchRequest, version: i16) {

@@ -17,10 +17,10 @@ use storage::types::{BrokerId, LeaderEpoch, Offset, TopicPartition};
 use uuid::Uuid;
 
 use crate::config::replication::Replication;
-use crate::peers::versions;
+use crate::peers::versions::{Dialect, FETCH_BY_ID, FETCH_WITH_REPLICA_STATE};
 
 /// The last version that names topics by name, for those that have no id.
-const FETCH_BY_NAME: i16 = 12;
+const FETCH_BY_NAME: i16 = FETCH_BY_ID - 1;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -33,7 +33,12 @@ pub(super) struct Me {
 }
 
 /// A Fetch and its version.
-pub(super) fn fetch(ask: Ask, by_id: bool, me: Me, settings: &Replication) -> (FetchRequest, i16) {
+pub(super) fn fetch(
+    ask: Ask,
+    by_id: bool,
+    me: Me,
+    (settings, speaks): (&Replication, Dialect),
+) -> (FetchRequest, i16) {
     let request = FetchRequest::default()
         .with_max_wait_ms(i32::try_from(settings.fetch_wait_max.as_millis()).unwrap_or(i32::MAX))
         .with_min_bytes(settings.fetch_min_bytes)
@@ -56,13 +61,15 @@ pub(super) fn fetch(ask: Ask, by_id: bool, me: Me, settings: &Replication) -> (F
                 false => topic.with_topic(topic_name(&first.partition)),
             }
         }));
-    if by_id {
+    let version = if by_id { speaks.fetch } else { FETCH_BY_NAME };
+    let request = if version >= FETCH_WITH_REPLICA_STATE {
         let replica =
             ReplicaState::default().with_replica_id(me.id.0.into()).with_replica_epoch(me.broker_epoch);
-        (request.with_replica_state(replica), versions::FETCH)
+        request.with_replica_state(replica)
     } else {
-        (request.with_replica_id(me.id.0.into()), FETCH_BY_NAME)
-    }
+        request.with_replica_id(me.id.0.into())
+    };
+    (request, version)
 }
 
 fn fetch_partition(one: &Named<Wanted>, settings: &Replication) -> FetchPartition {

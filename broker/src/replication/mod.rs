@@ -19,6 +19,7 @@ use crate::config::BrokerConfig;
 use crate::config::replication::Replication;
 use crate::partition::Partitions;
 use crate::peers::PeerSettings;
+use crate::peers::versions::Dialect;
 
 pub(crate) use fetchers::Fetchers;
 pub(crate) use in_sync::{propose, watch};
@@ -32,6 +33,7 @@ pub(crate) struct Replicating {
     /// `inter.broker.listener.name`.
     listener: String,
     settings: Replication,
+    speaks: Dialect,
     /// How long making a connection may take.
     connect_timeout: Duration,
 }
@@ -42,13 +44,14 @@ impl Replicating {
             partitions: Arc::clone(partitions),
             listener: config.network.inter_broker_listener.clone(),
             settings: config.replication.clone(),
+            speaks: Dialect::of(config.between_brokers.protocol),
             connect_timeout: config.between_brokers.connection_setup_timeout,
         })
     }
 
     fn follower_settings(&self) -> FollowerSettings {
         FollowerSettings {
-            // What brokers of `inter.broker.protocol.version` 3.9 do, the only one there is here.
+            // What brokers from `inter.broker.protocol.version` 2.7 on do; here it is 3.0 at least.
             truncates_on_fetch: true,
             asks_for_epochs: true,
             backoff_ms: i64::try_from(self.settings.backoff.as_millis()).unwrap_or(i64::MAX),

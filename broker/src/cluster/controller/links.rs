@@ -18,7 +18,8 @@ use tracing::{debug, error, info, warn};
 
 use super::ReplicaSide;
 use crate::cluster::requests::{self, Letterhead};
-use crate::peers::{Address, Peer, PeerError, PeerSettings, versions};
+use crate::peers::versions::{Dialect, LEADER_AND_ISR_WITH_RECOVERY};
+use crate::peers::{Address, Peer, PeerError, PeerSettings};
 
 /// What a broker said.
 pub(super) enum Answer {
@@ -30,6 +31,7 @@ pub(super) enum Answer {
 #[derive(Clone, Debug)]
 pub(crate) struct LinkSettings {
     pub(crate) peer: PeerSettings,
+    pub(crate) speaks: Dialect,
     /// `request.timeout.ms`: after this a request counts as lost, and is sent again.
     pub(crate) request_timeout: Duration,
 }
@@ -154,6 +156,7 @@ struct Sending {
     to: BrokerId,
     /// `None` where the broker has no listener for other brokers.
     peer: Option<Peer>,
+    speaks: Dialect,
     timeout: Duration,
     queue: mpsc::UnboundedReceiver<Request>,
     answers: mpsc::UnboundedSender<Answer>,
@@ -182,6 +185,7 @@ impl Sending {
             head: head.clone(),
             to: broker.id,
             peer: address.map(|address| Peer::new(address, settings.peer.clone())),
+            speaks: settings.speaks,
             timeout: settings.request_timeout,
             queue,
             answers,
@@ -202,19 +206,23 @@ impl Sending {
     async fn deliver(&mut self, Request { to, broker_epoch, body }: Request) -> Option<Answer> {
         match body {
             RequestBody::LeaderAndIsr { partitions, topic_ids, leaders } => {
-                let request =
+                let mut request =
                     requests::leader_and_isr(&self.head, broker_epoch, &partitions, &topic_ids, &leaders);
-                let answer = self.insist(&request, versions::LEADER_AND_ISR).await?;
+                let version = self.speaks.leader_and_isr;
+                if version < LEADER_AND_ISR_WITH_RECOVERY {
+                    requests::leave_recovery_out(&mut request);
+                }
+                let answer = self.insist(&request, version).await?;
                 Some(Answer::LeaderAndIsr(to, answer))
             }
             RequestBody::UpdateMetadata(news) => {
                 let request = requests::update_metadata(&self.head, broker_epoch, &news);
-                metadata_answered(to, &self.insist(&request, versions::UPDATE_METADATA).await?);
+                metadata_answered(to, &self.insist(&request, self.speaks.update_metadata).await?);
                 None
             }
             RequestBody::StopReplica(stops) => {
                 let request = requests::stop_replica(&self.head, broker_epoch, &stops);
-                let answer = self.insist(&request, versions::STOP_REPLICA).await?;
+                let answer = self.insist(&request, self.speaks.stop_replica).await?;
                 Some(Answer::StopReplica(to, stops, answer))
             }
         }

@@ -26,8 +26,10 @@ use super::controller::{ControllerHandle, ControllerSettings, LinkSettings, Repl
 use super::registration::{OnlyTimeEndsSessions, make_persistent_paths, register};
 use super::znodes::{BrokerInfo, paths};
 use crate::cluster::presence::Presence;
+use crate::config::version::KafkaVersion;
 use crate::metadata::MetadataCache;
 use crate::peers::PeerSettings;
+use crate::peers::versions::Dialect;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -190,7 +192,7 @@ fn links(id: i32) -> LinkSettings {
         reconnect_backoff: Duration::from_millis(10),
         receive_buffer: None,
     };
-    LinkSettings { peer, request_timeout: PATIENCE }
+    LinkSettings { peer, speaks: Dialect::of(KafkaVersion::V3_9), request_timeout: PATIENCE }
 }
 
 fn info(id: i32) -> BrokerInfo {

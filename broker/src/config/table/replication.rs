@@ -7,7 +7,7 @@ use crate::config::replication::{LEADER, RACK_AWARE};
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = keys! {
     "inter.broker.protocol.version": Text = Some("3.9-IV0"), KafkaVersion, Medium, ReadOnly
-        => Only(&["3.9"], BETWEEN_BROKERS),
+        => Only(&["3.9", "3.8", "3.7", "3.6", "3.5", "3.4", "3.3", "3.2", "3.1", "3.0"], BETWEEN_BROKERS),
         "Version that brokers speak to each other.";
     "min.insync.replicas": Int = Some("1"), AtLeast(1.0), High, ClusterWide => Honoured,
         "Replicas that must be in sync for a write with acks=all.";

@@ -64,6 +64,7 @@ async fn calls_go_over_one_connection_and_name_their_caller() {
 
 #[tokio::test]
 async fn the_records_of_a_fetch_are_slices_of_the_answer() {
+    let fetch = versions::FETCH_BY_ID;
     let (listener, mut peer) = pair(settings()).await;
     tokio::spawn(async move {
         let mut stream = accept(&listener).await;
@@ -72,10 +73,10 @@ async fn the_records_of_a_fetch_are_slices_of_the_answer() {
             |fill: u8| PartitionData::default().with_records(Some(Bytes::from(vec![fill; 100_000])));
         let topic = FetchableTopicResponse::default().with_partitions(vec![partition(b'a'), partition(b'b')]);
         let response = FetchResponse::default().with_responses(vec![topic]);
-        say(&mut stream, &response, versions::FETCH, header.correlation_id).await.expect("the peer listens");
+        say(&mut stream, &response, fetch, header.correlation_id).await.expect("the peer listens");
     });
 
-    let answer = peer.call(&FetchRequest::default(), versions::FETCH, PATIENCE).await.expect("an answer");
+    let answer = peer.call(&FetchRequest::default(), fetch, PATIENCE).await.expect("an answer");
 
     let records: Vec<&Bytes> =
         answer.responses[0].partitions.iter().filter_map(|partition| partition.records.as_ref()).collect();

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::*;
+use crate::config::version::KafkaVersion;
 use crate::peers::scripted::{accept, hear_of, listen, reply, try_hear};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,7 +41,11 @@ fn open() -> (Links, mpsc::UnboundedReceiver<Answer>) {
         reconnect_backoff: Duration::from_millis(1),
         receive_buffer: None,
     };
-    Links::open(head, LinkSettings { peer, request_timeout: PATIENCE }, Arc::new(Nobody))
+    Links::open(
+        head,
+        LinkSettings { peer, speaks: Dialect::of(KafkaVersion::V3_9), request_timeout: PATIENCE },
+        Arc::new(Nobody),
+    )
 }
 
 async fn broker(epoch: i64) -> (TcpListener, BTreeMap<BrokerId, LiveBroker>) {
@@ -85,7 +90,7 @@ async fn a_request_is_repeated_until_it_is_answered_and_none_overtakes_it() {
     reply(&mut second, &header, &UpdateMetadataResponse::default()).await;
     for partition in 0..2 {
         let (header, heard) = hear_of::<StopReplicaRequest>(&mut second).await;
-        assert_eq!(header.request_api_version, versions::STOP_REPLICA);
+        assert_eq!(header.request_api_version, Dialect::of(KafkaVersion::V3_9).stop_replica);
         assert_eq!(heard.topic_states[0].partition_states[0].partition_index, partition);
         reply(&mut second, &header, &StopReplicaResponse::default()).await;
         let answer = timeout(PATIENCE, answers.recv()).await.expect("in time").expect("open");
