@@ -43,9 +43,22 @@ fn topics_of_old_tools_are_led_on_when_the_controller_is_killed_and_handed_over_
 
 #[test]
 fn apaches_broker_obeys_ours_and_ours_obey_apaches() {
-    let cluster = Cluster::start_on(Ensemble::of(1, 0), &[Kind::Ours, Kind::Ours, Kind::Apache], &[]);
+    obey_each_other(&[]);
+}
+
+/// Followers name topics by name then, and the controller says less.
+#[test]
+fn they_obey_each_other_at_an_older_inter_broker_protocol_version() {
+    obey_each_other(&[("inter.broker.protocol.version", "3.0")]);
+}
+
+#[track_caller]
+fn obey_each_other(settings: &[(&str, &str)]) {
+    let cluster = Cluster::start_on(Ensemble::of(1, 0), &[Kind::Ours, Kind::Ours, Kind::Apache], settings);
+    let mut features = Vec::new();
     for (controller, topic) in [(3, "under-apache"), (1, "under-us")] {
         make_controller(&cluster, controller);
+        features.push(told_of_features(&cluster, controller));
         create_topic(&mut cluster.broker(controller).connect(), topic, 3, 2, &[]);
         let before = agreed(&cluster, topic, "three partitions, two replicas each", whole(3));
 
@@ -70,6 +83,8 @@ fn apaches_broker_obeys_ours_and_ours_obey_apaches() {
         });
     }
 
+    assert_eq!(features[0], features[1], "kafka-features under Apache's controller, and under ours");
+
     // What is left on disk is what the assignment says.
     cluster.until("removed replicas are gone from disk", |cluster| {
         cluster.brokers.iter().all(|broker| {
@@ -82,4 +97,16 @@ fn apaches_broker_obeys_ours_and_ours_obey_apaches() {
             })
         })
     });
+}
+
+/// What `kafka-features` prints, and how it ends.
+fn told_of_features(cluster: &Cluster, controller: i32) -> Vec<(i32, String)> {
+    let bootstrap = cluster.broker(controller).bootstrap();
+    let words: [&[&str]; 2] = [&["describe"], &["upgrade", "--feature", "metadata.version=20"]];
+    let told = words.map(|words| {
+        let arguments = [&["--bootstrap-server", bootstrap.as_str()], words].concat();
+        let ended = stock::tool("3.9.1", "kafka-features", &arguments, "");
+        (ended.code, ended.stdout + &ended.stderr)
+    });
+    told.to_vec()
 }
