@@ -185,6 +185,8 @@ fn leaders_are_where_they_should_be_and_nobody_out_of_sync_leads_unless_it_is_al
             ("broker.rack", rack),
             ("leader.imbalance.check.interval.seconds", "1"),
             ("leader.imbalance.per.broker.percentage", "20"),
+            ("controlled.shutdown.max.retries", "4"),
+            ("controlled.shutdown.retry.backoff.ms", "100"),
         ]
     });
     let each: Vec<_> = settings.iter().map(|settings| (kind(), settings.as_slice())).collect();
@@ -269,7 +271,15 @@ fn unclean_elections(cluster: &mut Cluster) {
             cluster.leadership(topic, 0).is_some_and(|(_, in_sync)| in_sync == [first])
         });
     }
-    cluster.broker_mut(first).kill();
+    let attempts = |cluster: &Cluster| {
+        let told = cluster.broker(first).printed();
+        let in_vain = ["some leaderships could not be handed over yet", "partitions remaining to move"];
+        in_vain.iter().map(|words| told.matches(words).count()).sum::<usize>()
+    };
+    let before = attempts(cluster);
+    let ended = cluster.broker_mut(first).stop();
+    assert!([0, 143].contains(&ended.code), "{ended}");
+    assert_eq!(attempts(cluster) - before, 4, "controlled.shutdown.max.retries: only it has all records");
     cluster.broker_mut(second).restart();
     for topic in topics {
         agreed(cluster, topic, "nobody leads", |_, seen| seen[&0] == (-1, vec![first, second], vec![first]));
