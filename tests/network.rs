@@ -196,10 +196,7 @@ fn nothing_is_lost_when_the_network_is_cut_and_heals() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     in_a_network(BROKERS + 1, |network| {
         let mut wired = Wired::begin("cuts", &network, [seat::kind(); 3]);
-        // Clients of a broker that ZooKeeper alone has lost wait out their timeouts, for minutes where the machine is slow.
-        if soak() {
-            wired.cut_off_from_zookeeper(Leader, Cut::Both);
-        }
+        wired.cut_off_from_zookeeper(Leader, Cut::Both);
         wired.cut_off_from_brokers(Leader, Cut::Out);
         wired.isolate_a_leader();
         wired.trial.end();
