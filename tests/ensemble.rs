@@ -5,11 +5,13 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use support::assignments::place;
+use support::cluster::Cluster;
 use support::ensemble::{Ensemble, Stat};
 use support::process::PATIENCE;
 use support::records::Batch;
 use support::requests::{create_topic, produce, try_fetch};
-use support::seat::{Broker, Kind};
+use support::seat::{Broker, Kind, kind};
 use support::wire::Connection;
 
 /// Session timeout of the brokers here. Unit: ms.
@@ -139,4 +141,30 @@ fn a_frozen_broker_keeps_its_registration_below_the_session_timeout_and_makes_a_
     serves_for(&mut broker.connect(), Duration::ZERO);
     create_topic(&mut broker.connect(), "after", 1, 1, &[]);
     produce(&mut broker.connect(), "after", 0, &Batch::of(&["its controller works again"]).encode());
+}
+
+/// An ensemble that stands still, instead of being gone, ends all sessions when it goes on: nobody is registered then, and
+/// nobody is controller.
+#[test]
+fn who_becomes_controller_after_all_sessions_have_expired_is_registered_first() {
+    let mut cluster = Cluster::start_on(Ensemble::of(1, 0), &[kind(); 2], &[SESSION]);
+    let controller = cluster.controller();
+    let other = 3 - controller;
+    place(&cluster, TOPIC, &[&[other]], &[]);
+    let entry = format!("/brokers/ids/{other}");
+    let (_, first) = cluster.ensemble.read(&entry).expect("the broker is registered");
+
+    cluster.ensemble.pause(0);
+    cluster.broker_mut(controller).kill();
+    let mut connection = cluster.broker(other).connect();
+    serves_for(&mut connection, Duration::from_millis(SESSION_MS + 2000));
+    cluster.ensemble.resume(0);
+
+    cluster.until("it is registered again, and controller", |cluster| {
+        let owned = |path: &str| Some(cluster.ensemble.read(path)?.1);
+        let (Some(entry), Some(office)) = (owned(&entry), owned("/controller")) else { return false };
+        entry.czxid > first.czxid && office.owner == entry.owner && cluster.controller() == other
+    });
+    create_topic(&mut cluster.broker(other).connect(), "after", 1, 1, &[]);
+    produce(&mut connection, "after", 0, &Batch::of(&["its controller works"]).encode());
 }

@@ -44,7 +44,7 @@ impl From<znodes::Unreadable> for Lost {
 #[derive(Clone)]
 pub(super) struct Ledger {
     pub(super) zookeeper: Arc<ZooKeeper>,
-    /// Session the term began in.
+    /// Number of the session that holds the broker's entry and its office.
     session: u64,
     /// Version of `/controller_epoch` that this term's election wrote.
     fence: i32,
@@ -52,13 +52,12 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(zookeeper: Arc<ZooKeeper>, fence: i32, in_flight_max: usize) -> Ledger {
-        let session = zookeeper.session().borrow().number;
+    pub(super) fn new(zookeeper: Arc<ZooKeeper>, session: u64, fence: i32, in_flight_max: usize) -> Ledger {
         let in_flight = Arc::new(Semaphore::new(in_flight_max.max(1)));
         Ledger { zookeeper, session, fence, in_flight }
     }
 
-    /// Whether the term began in session `number`.
+    /// Whether the term belongs to session `number`.
     pub(super) fn is_of(&self, number: u64) -> bool {
         self.session == number
     }

@@ -260,7 +260,10 @@ impl<R: ReplicaSide> Candidate<R> {
         let (found, watcher) = self.zookeeper.get_and_watch(paths::CONTROLLER).await?;
         let Some((data, stat)) = found else {
             self.set_current(None);
-            if let Some((epoch, fence)) = self.elect().await? {
+            // The look may have waited until there was another session, in which this broker is nobody yet.
+            if self.is_registered()
+                && let Some((epoch, fence)) = self.elect().await?
+            {
                 self.serve(epoch, fence).await;
             }
             return Ok(());
@@ -285,12 +288,16 @@ impl<R: ReplicaSide> Candidate<R> {
         }
     }
 
+    fn is_registered(&self) -> bool {
+        self.zookeeper.session().borrow().number == self.registered_in
+    }
+
     /// After an expired session the broker's entry is gone.
     async fn register_again(&mut self) -> Result<(), zk::Error> {
-        let session = self.zookeeper.session().borrow().number;
-        if session == self.registered_in {
+        if self.is_registered() {
             return Ok(());
         }
+        let session = self.zookeeper.session().borrow().number;
         let patience = self.zookeeper.session_timeout() + EXPIRY_GRACE;
         let broker = self.presence.info();
         match register(&self.zookeeper, &broker, &OnlyTimeEndsSessions, patience, now()).await {
@@ -361,7 +368,9 @@ impl<R: ReplicaSide> Candidate<R> {
     async fn serve(&mut self, epoch: i32, fence: i32) {
         info!(epoch, "elected as controller");
         self.set_current(Some(self.me));
-        let ledger = Ledger::new(Arc::clone(&self.zookeeper), fence, self.settings.in_flight_max);
+        // Of the session that holds the entry: elected in a later one, the broker gives the office up and registers first.
+        let zookeeper = Arc::clone(&self.zookeeper);
+        let ledger = Ledger::new(zookeeper, self.registered_in, fence, self.settings.in_flight_max);
         let begun = Term::begin(epoch, self.me, &self.settings, ledger, Arc::clone(&self.replicas));
         let lost = match begun.await {
             Ok(term) => term.serve(&mut self.commands).await,
