@@ -13,7 +13,9 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::Request;
 
-use super::{ACCOUNTS, COMMIT_WITHIN, DUPLICATE_SEQUENCE_NUMBER, PARTITIONS, PAUSE, Shared, connect, leader};
+use super::{
+    ACCOUNTS, ALONE, COMMIT_WITHIN, DUPLICATE_SEQUENCE_NUMBER, PARTITIONS, PAUSE, Shared, connect, leader,
+};
 use crate::support::history::{Outcome, Seen, Transaction};
 use crate::support::process::PATIENCE;
 use crate::support::records::Batch;
@@ -161,14 +163,15 @@ impl Producer<'_> {
         Ok(())
     }
 
-    /// Asks the coordinator until it has an answer that stands.
+    /// Asks the coordinator until it has an answer that stands. One that says for long that it is ending a transaction may be
+    /// cut off from all others, and then says so until that transaction's timeout: who coordinates is asked anew.
     fn ask<R: Request>(
         &mut self,
         version: i16,
         request: &R,
         code: impl Fn(&R::Response) -> i16,
     ) -> Result<R::Response, Stopped> {
-        let mut last = None;
+        let (mut last, mut ending_since) = (None, Instant::now());
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             let Some(mut coordinator) = self.coordinator.take().or_else(|| self.find_the_coordinator())
@@ -184,7 +187,10 @@ impl Producer<'_> {
                         return Ok(answer);
                     }
                     INVALID_PRODUCER_EPOCH | PRODUCER_FENCED => return Err(Stopped::Fenced),
-                    CONCURRENT_TRANSACTIONS => self.coordinator = Some(coordinator),
+                    CONCURRENT_TRANSACTIONS if ending_since.elapsed() < ALONE => {
+                        self.coordinator = Some(coordinator);
+                    }
+                    CONCURRENT_TRANSACTIONS => ending_since = Instant::now(),
                     COORDINATOR_LOAD_IN_PROGRESS => {}
                     code if is_passing(code) => {}
                     code => return Err(Stopped::Broken(format!("api {} answers error {code}", R::KEY))),
