@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{CreatePartitionsRequest, ProduceRequest, TopicName};
+use kafka_protocol::messages::{
+    CreatePartitionsRequest, IncrementalAlterConfigsRequest, ProduceRequest, TopicName,
+};
 use support::assignments::{
     Seen, agreed, make_controller, place, reassign, reassigning, seen, until_nothing_is_reassigned, whole,
 };
@@ -261,7 +264,7 @@ fn unclean_elections(cluster: &mut Cluster) {
     let controller = cluster.controller();
     let others: Vec<i32> = (1..=3).filter(|id| *id != controller).collect();
     let (first, second) = (others[0], others[1]);
-    let topics = ["by-config", "by-tool"];
+    let topics = ["by-config", "by-tool", "by-default"];
     topics.iter().for_each(|topic| place(cluster, topic, &[&[first, second]], &[]));
     cluster.broker_mut(second).kill();
     for topic in topics {
@@ -293,6 +296,14 @@ fn unclean_elections(cluster: &mut Cluster) {
     let of = ["--topic", topics[1], "--partition", "0"];
     let told = stock::tool("3.9.1", "kafka-leader-election", &[&election[..], &of].concat(), "").success();
     assert!(told.contains("Successfully completed leader election (UNCLEAN)"), "{told}");
+    let allowed = AlterableConfig::default()
+        .with_name(text("unclean.leader.election.enable"))
+        .with_value(Some(text("true")));
+    // Of all brokers: the controller does not ask what it was started with.
+    let everybody = AlterConfigsResource::default().with_resource_type(4).with_configs(vec![allowed]);
+    let altering = IncrementalAlterConfigsRequest::default().with_resources(vec![everybody]);
+    let altered = cluster.broker(controller).connect().request(1, &altering);
+    assert_eq!(altered.responses[0].error_code, 0, "{altered:?}");
     for topic in topics {
         agreed(cluster, topic, "led by who was out of sync", |_, seen| {
             seen[&0].0 == second && seen[&0].2 == [second]

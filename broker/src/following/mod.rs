@@ -69,7 +69,7 @@ async fn topic(house: &House, controller: &ControllerHandle, topic: &str) {
     let (partitions, name) = (Arc::clone(&house.partitions), topic.to_owned());
     let shown = show(&overrides);
     if overrides.get(UNCLEAN_ELECTION).is_some_and(|text| text.trim().eq_ignore_ascii_case("true")) {
-        controller.unclean_election_enabled(Some(topic.into())).await;
+        controller.unclean_election_enabled(topic.into()).await;
     }
     if spawn_blocking(move || partitions.reconfigure(&name, overrides)).await.is_ok() {
         info!(topic, "configs of the topic are now: {shown}");
@@ -113,8 +113,8 @@ async fn broker(running: &Running) {
         warn!("{key} was changed; it takes effect at the next start of this broker");
     }
     let unclean = |config: &BrokerConfig| config.topics.defaults.unclean_leader_election;
-    if unclean(&next) && !unclean(&former) {
-        controller.unclean_election_enabled(None).await;
+    if unclean(&next) != unclean(&former) {
+        controller.unclean_election_by_default(unclean(&next)).await;
     }
     let (partitions, config) = (Arc::clone(&house.partitions), Arc::clone(&next));
     house.fetchers.resize(next.replication.fetchers);

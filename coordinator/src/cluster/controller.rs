@@ -265,7 +265,11 @@ impl Controller {
             Event::ReassignmentsRequested(wanted) => self.reassign_requested(wanted),
             Event::IsrChanged { states, notices } => self.isr_changed(states, notices),
             Event::BalanceLeaders => self.balance_leaders(),
-            Event::UncleanElectionEnabled(topic) => self.first([Task::ElectMissing(topic)]),
+            Event::UncleanElectionEnabled(topic) => self.first([Task::ElectMissing(Some(topic))]),
+            Event::UncleanElectionByDefault(allowed) => {
+                self.settings.unclean_election = allowed;
+                self.first(allowed.then_some(Task::ElectMissing(None)));
+            }
             Event::LogDirsFailed { brokers, notices } => {
                 let replicas = self.image.replicas_on(&brokers);
                 self.first([Task::Online(replicas), Task::Do(Operation::DropLogDirNotices(notices))]);

@@ -103,8 +103,10 @@ pub enum Event {
     IsrChanged { states: BTreeMap<TopicPartition, Leadership>, notices: Vec<String> },
     /// Time to look whether leaders sit where they should.
     BalanceLeaders,
-    /// Elections out of sync became allowed: for one topic, or by default.
-    UncleanElectionEnabled(Option<Arc<str>>),
+    /// Elections out of sync became allowed for one topic.
+    UncleanElectionEnabled(Arc<str>),
+    /// Whether elections out of sync are allowed where a topic does not say.
+    UncleanElectionByDefault(bool),
     /// Brokers tell of failed log directories, by these notices.
     LogDirsFailed { brokers: BTreeSet<BrokerId>, notices: Vec<String> },
 }

@@ -9,6 +9,7 @@ mod term;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use coordinator::cluster::{Assignment, ElectionKind, Event, IsrChange, Reply, Settings};
@@ -138,6 +139,8 @@ enum Command {
 pub(crate) struct ControllerHandle {
     commands: mpsc::Sender<Command>,
     current: watch::Receiver<Option<BrokerId>>,
+    /// What the next term begins with.
+    unclean_election: Arc<AtomicBool>,
 }
 
 impl ControllerHandle {
@@ -145,7 +148,8 @@ impl ControllerHandle {
     #[cfg(test)]
     pub(crate) fn of_nobody() -> ControllerHandle {
         let (commands, _) = mpsc::channel(1);
-        ControllerHandle { commands, current: watch::Sender::new(None).subscribe() }
+        let current = watch::Sender::new(None).subscribe();
+        ControllerHandle { commands, current, unclean_election: Arc::default() }
     }
 
     /// Who is controller, as far as ZooKeeper told; wakes at each change.
@@ -199,8 +203,15 @@ impl ControllerHandle {
         answered.await.map_err(|_| NotController)?
     }
 
-    /// `unclean.leader.election.enable` became true: for one topic, or by default.
-    pub(crate) async fn unclean_election_enabled(&self, topic: Option<Arc<str>>) {
+    /// `unclean.leader.election.enable` is now this, for topics that do not say otherwise.
+    pub(crate) async fn unclean_election_by_default(&self, allowed: bool) {
+        // Before the present term hears of it: one that begins meanwhile has read it, or hears of it.
+        self.unclean_election.store(allowed, Ordering::Release);
+        let _ = self.commands.send(Command::Tell(Event::UncleanElectionByDefault(allowed))).await;
+    }
+
+    /// `unclean.leader.election.enable` became true for a topic.
+    pub(crate) async fn unclean_election_enabled(&self, topic: Arc<str>) {
         // Without a controller in this process somebody else's notices it.
         let _ = self.commands.send(Command::Tell(Event::UncleanElectionEnabled(topic))).await;
     }
@@ -217,17 +228,33 @@ pub(crate) fn stand<R: ReplicaSide>(
 ) -> (ControllerHandle, JoinHandle<()>) {
     let (commands, received) = mpsc::channel(QUESTIONS_MAX);
     let current = watch::Sender::new(None);
-    let handle = ControllerHandle { commands, current: current.subscribe() };
+    let unclean_election = Arc::new(AtomicBool::new(settings.plan.unclean_election));
+    let handle = ControllerHandle {
+        commands,
+        current: current.subscribe(),
+        unclean_election: Arc::clone(&unclean_election),
+    };
     let registered_in = zookeeper.session().borrow().number;
     let me = presence.info().id;
-    let candidate =
-        Candidate { zookeeper, settings, me, presence, replicas, commands: received, current, registered_in };
+    let candidate = Candidate {
+        zookeeper,
+        settings,
+        unclean_election,
+        me,
+        presence,
+        replicas,
+        commands: received,
+        current,
+        registered_in,
+    };
     (handle, tokio::spawn(candidate.run()))
 }
 
 struct Candidate<R> {
     zookeeper: Arc<ZooKeeper>,
     settings: ControllerSettings,
+    /// In place of what the settings say of it, which is as of the start.
+    unclean_election: Arc<AtomicBool>,
     me: BrokerId,
     presence: Arc<Presence>,
     replicas: Arc<R>,
@@ -368,6 +395,7 @@ impl<R: ReplicaSide> Candidate<R> {
     async fn serve(&mut self, epoch: i32, fence: i32) {
         info!(epoch, "elected as controller");
         self.set_current(Some(self.me));
+        self.settings.plan.unclean_election = self.unclean_election.load(Ordering::Acquire);
         // Of the session that holds the entry: elected in a later one, the broker gives the office up and registers first.
         let zookeeper = Arc::clone(&self.zookeeper);
         let ledger = Ledger::new(zookeeper, self.registered_in, fence, self.settings.in_flight_max);

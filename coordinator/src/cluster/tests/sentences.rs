@@ -215,9 +215,31 @@ fn an_unclean_election_needs_the_topics_word() {
     assert_eq!(office.state("t", 0), (-1, 1, vec![0], 2));
 
     office.tree.unclean.insert(Arc::from("t"), true);
-    office.tell(Event::UncleanElectionEnabled(Some(Arc::from("t"))));
+    office.tell(Event::UncleanElectionEnabled(Arc::from("t")));
     assert_eq!(office.state("t", 0), (1, 2, vec![1], 3));
     assert_eq!(office.tree.states[&TopicPartition::new("t", 0)].recovery, Recovery::Recovering);
+}
+
+#[test]
+fn an_unclean_election_takes_place_once_it_is_allowed_by_default() {
+    let mut office = Office::open(&[0, 1, 2], Loaded::default());
+    office.create("t", &[&[0, 1]]);
+    office.create("strict", &[&[0, 1]]);
+    office.tree.unclean.insert(Arc::from("strict"), false);
+    for topic in ["t", "strict"] {
+        alter(&mut office, 0, isr_change(topic, 0, &[0], 0)).expect("leader's word");
+    }
+    office.brokers(&[(1, 100), (2, 100)]);
+
+    office.tell(Event::UncleanElectionByDefault(true));
+    assert_eq!(office.state("t", 0), (1, 2, vec![1], 3));
+    assert_eq!(office.state("strict", 0).0, -1, "a topic's own word counts more");
+
+    office.tell(Event::UncleanElectionByDefault(false));
+    office.create("later", &[&[1, 2]]);
+    alter(&mut office, 1, isr_change("later", 0, &[1], 0)).expect("leader's word");
+    office.brokers(&[(2, 100)]);
+    assert_eq!(office.state("later", 0).0, -1, "no longer allowed");
 }
 
 #[test]
