@@ -23,6 +23,8 @@ mod produce;
 mod quotas;
 #[path = "differential/recorded/mod.rs"]
 mod recorded;
+#[path = "differential/security.rs"]
+mod security;
 #[path = "differential/topics.rs"]
 mod topics;
 #[path = "differential/transactions.rs"]
@@ -193,4 +195,14 @@ fn who_takes_more_than_its_quota_is_told_how_long_to_wait() {
 fn configs_are_described_key_by_key_altered_and_refused() {
     let _altering = BROKER_CONFIGS.write().unwrap_or_else(PoisonError::into_inner);
     compare(&[configs::of_topics, configs::of_the_broker, configs::altered, configs::replaced]);
+}
+
+#[test]
+fn who_asks_a_broker_without_security_for_it_is_refused_in_kafkas_words() {
+    same_answers(&[security::logins, security::acls, security::tokens]);
+}
+
+#[test]
+fn scram_credentials_are_kept_for_those_who_have_logins() {
+    same_answers(&[security::credentials]);
 }

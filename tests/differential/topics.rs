@@ -18,19 +18,16 @@ use uuid::Uuid;
 use crate::asking::{Conversation, new_topic, sorted, text, topic};
 use crate::support::records::Batch;
 
-/// APIs of the Apache broker that this one does not serve yet, by key; see CHANGELOG.md.
-///
-/// 17, 29..=31, 36, 38..=41, 50, 51: security.
-const NOT_YET: &[i16] = &[17, 29, 30, 31, 36, 38, 39, 40, 41, 50, 51];
-
 pub(crate) fn api_versions(talk: &mut Conversation) {
     for version in 0..=4 {
         let request = ApiVersionsRequest::default()
             .with_client_software_name(text("promise"))
             .with_client_software_version(text("1"));
         talk.ask_for("the menu", version, &request, |answer| {
-            let menu = answer.api_keys.iter().filter(|api| !NOT_YET.contains(&api.api_key));
-            let menu = menu.map(|api| format!("{} {}-{}", api.api_key, api.min_version, api.max_version));
+            let menu = answer
+                .api_keys
+                .iter()
+                .map(|api| format!("{} {}-{}", api.api_key, api.min_version, api.max_version));
             format!(
                 "error {} throttle {} {}",
                 answer.error_code,

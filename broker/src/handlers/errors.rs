@@ -8,6 +8,7 @@ use crate::config::operations::OperationError;
 use crate::errors::WireError;
 use crate::producer_ids::NoProducerId;
 use crate::reconfiguration::alter::AlterError;
+use crate::reconfiguration::credentials::CredentialError;
 use crate::reconfiguration::quotas::alter::AlterQuotasError;
 use crate::reconfiguration::quotas::describe::DescribeQuotasError;
 use crate::telemetry::loggers::LoggerError;
@@ -84,6 +85,24 @@ impl WireError for AlterQuotasError {
             AlterQuotasError::NoQuota(_) | AlterQuotasError::Invalid(_) | AlterQuotasError::Store(_) => {
                 ResponseError::UnknownServerError
             }
+        }
+    }
+}
+
+impl WireError for CredentialError {
+    fn wire(&self) -> ResponseError {
+        match self {
+            CredentialError::UnknownMechanism => ResponseError::UnsupportedSaslMechanism,
+            CredentialError::NoName
+            | CredentialError::TooFewIterations
+            | CredentialError::TooManyIterations => ResponseError::UnacceptableCredential,
+            CredentialError::AlteredTwice | CredentialError::AskedTwice(_) => {
+                ResponseError::DuplicateResource
+            }
+            CredentialError::NothingToDelete | CredentialError::Unknown(_) | CredentialError::NoNameAsked => {
+                ResponseError::ResourceNotFound
+            }
+            CredentialError::Failed => ResponseError::UnknownServerError,
         }
     }
 }

@@ -47,6 +47,16 @@ impl IntoReply for Reply {
     }
 }
 
+/// An answer; or none, where the request cannot have been meant: its connection is closed, as Kafka does with what it cannot
+/// read.
+pub(crate) struct OrClosed<R>(pub(crate) Option<R>);
+
+impl<R: IntoReply> IntoReply for OrClosed<R> {
+    fn into_reply(self, version: i16, correlation_id: i32) -> Result<Reply, EncodeError> {
+        self.0.map_or(Ok(Reply::Close), |answer| answer.into_reply(version, correlation_id))
+    }
+}
+
 /// For handlers that encode by themselves, with `encode` and the records to refer to.
 pub(crate) struct Encoded(pub(crate) Result<Pieces, EncodeError>);
 

@@ -2,7 +2,7 @@
 
 use kafka_protocol::messages::*;
 
-use crate::wire::reply::{Encoded, Reply};
+use crate::wire::reply::{Encoded, OrClosed, Reply};
 
 /// An answer to a request that may have taken more than its client's quotas allow.
 pub(crate) trait Throttled {
@@ -30,8 +30,9 @@ macro_rules! throttled {
     )* };
 }
 
-macro_rules! exempt {
-    ($($response:ident)*) => { $(
+/// Answers without such a field, and whether their requests are exempt.
+macro_rules! silent {
+    ($exempt:literal: $($response:ident)*) => { $(
         impl Throttled for $response {
             fn throttle_time_ms(&self) -> i32 {
                 0
@@ -40,7 +41,7 @@ macro_rules! exempt {
             fn set_throttle_time_ms(&mut self, _: i32) {}
 
             fn is_exempt(&self) -> bool {
-                true
+                $exempt
             }
         }
     )* };
@@ -48,18 +49,41 @@ macro_rules! exempt {
 
 throttled! {
     AddOffsetsToTxnResponse AddPartitionsToTxnResponse AllocateProducerIdsResponse AlterClientQuotasResponse
-    AlterConfigsResponse AlterPartitionReassignmentsResponse AlterReplicaLogDirsResponse ApiVersionsResponse
+    AlterConfigsResponse AlterPartitionReassignmentsResponse AlterReplicaLogDirsResponse
+    AlterUserScramCredentialsResponse ApiVersionsResponse
     ConsumerGroupDescribeResponse ConsumerGroupHeartbeatResponse
-    CreatePartitionsResponse CreateTopicsResponse DeleteGroupsResponse DeleteRecordsResponse DeleteTopicsResponse
-    DescribeClientQuotasResponse DescribeClusterResponse DescribeConfigsResponse DescribeGroupsResponse
-    DescribeLogDirsResponse DescribeProducersResponse DescribeTransactionsResponse ElectLeadersResponse EndTxnResponse
+    CreateAclsResponse CreateDelegationTokenResponse CreatePartitionsResponse CreateTopicsResponse DeleteAclsResponse
+    DeleteGroupsResponse DeleteRecordsResponse DeleteTopicsResponse
+    DescribeAclsResponse DescribeClientQuotasResponse DescribeClusterResponse DescribeConfigsResponse DescribeGroupsResponse
+    DescribeDelegationTokenResponse DescribeLogDirsResponse DescribeProducersResponse DescribeTransactionsResponse
+    DescribeUserScramCredentialsResponse ElectLeadersResponse EndTxnResponse ExpireDelegationTokenResponse
     FindCoordinatorResponse HeartbeatResponse IncrementalAlterConfigsResponse InitProducerIdResponse JoinGroupResponse
     LeaveGroupResponse ListGroupsResponse ListOffsetsResponse ListPartitionReassignmentsResponse
     ListTransactionsResponse MetadataResponse OffsetCommitResponse OffsetDeleteResponse OffsetFetchResponse
-    OffsetForLeaderEpochResponse SyncGroupResponse TxnOffsetCommitResponse UpdateFeaturesResponse
+    OffsetForLeaderEpochResponse RenewDelegationTokenResponse SyncGroupResponse TxnOffsetCommitResponse UpdateFeaturesResponse
 }
 
-exempt! {
-    AlterPartitionResponse ControlledShutdownResponse LeaderAndIsrResponse StopReplicaResponse UpdateMetadataResponse
+silent! {
+    false: SaslAuthenticateResponse SaslHandshakeResponse
+}
+
+silent! {
+    true: AlterPartitionResponse ControlledShutdownResponse LeaderAndIsrResponse StopReplicaResponse UpdateMetadataResponse
     WriteTxnMarkersResponse Encoded Reply
+}
+
+impl<R: Throttled> Throttled for OrClosed<R> {
+    fn throttle_time_ms(&self) -> i32 {
+        self.0.as_ref().map_or(0, R::throttle_time_ms)
+    }
+
+    fn set_throttle_time_ms(&mut self, wait: i32) {
+        if let Some(answer) = &mut self.0 {
+            answer.set_throttle_time_ms(wait);
+        }
+    }
+
+    fn is_exempt(&self) -> bool {
+        self.0.as_ref().is_none_or(R::is_exempt)
+    }
 }

@@ -7,6 +7,7 @@
 mod cluster;
 mod groups;
 mod records;
+mod security;
 mod topics;
 mod transactions;
 
@@ -32,14 +33,6 @@ const SILENCE: Duration = Duration::from_secs(3);
 
 /// Rows by request or by request and condition, and why they are not asked.
 const NOT_ASKED: &[(&str, &str, &str)] = &[
-    ("DescribeAcls", "", "ACLs are not served"),
-    ("CreateAcls", "", "ACLs are not served"),
-    ("CreateDelegationToken", "", "delegation tokens are not served"),
-    ("DescribeDelegationToken", "", "delegation tokens are not served"),
-    ("DescribeUserScramCredentials", "", "SCRAM credentials are not served"),
-    ("AlterUserScramCredentials", "", "SCRAM credentials are not served"),
-    ("SaslHandshake", "", "SASL is not served"),
-    ("SaslAuthenticate", "", "SASL is not served"),
     ("ConsumerGroupHeartbeat", "", "served where Apache in ZooKeeper mode refuses it"),
     ("ConsumerGroupDescribe", "", "served where Apache in ZooKeeper mode refuses it"),
 ];
@@ -295,6 +288,7 @@ pub(crate) fn same_answers_as_recorded(kind: Kind) {
     groups::ask(&mut asker);
     transactions::ask(&mut asker);
     cluster::ask(&mut asker);
+    security::ask(&mut asker);
 
     let mut breaches = Vec::new();
     let mut answers = asker.answers;

@@ -2,5 +2,4 @@
 
 pub(crate) mod alter;
 pub(crate) mod describe;
-mod names;
 pub(crate) mod stored;

@@ -9,11 +9,11 @@ use tokio::task::spawn_blocking;
 use tracing::warn;
 use zookeeper_client as zk;
 
-use super::names::{desanitize, sanitize};
 use crate::cluster::client::ZooKeeper;
 use crate::cluster::entities::{self, ConfigsError, DEFAULT_ENTITY, Entity, READS_AT_ONCE};
 use crate::config::operations::Entries;
 use crate::quota::{IpRate, QuotaValues};
+use crate::reconfiguration::names::{desanitize, sanitize};
 
 pub(super) const PRODUCER_BYTE_RATE: &str = "producer_byte_rate";
 pub(super) const CONSUMER_BYTE_RATE: &str = "consumer_byte_rate";
