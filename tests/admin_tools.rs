@@ -2,6 +2,9 @@
 
 mod support;
 
+#[path = "admin_tools/beside_apache.rs"]
+mod beside_apache;
+
 use std::sync::LazyLock;
 
 use support::process::Ended;
