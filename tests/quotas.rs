@@ -290,6 +290,54 @@ fn quotas_are_known_from_the_start() {
     assert!(wait_for_time(&broker, "early") > 0, "at the first request");
 }
 
+#[test]
+fn the_time_of_a_followers_fetches_is_charged_to_nobody() {
+    // One of a hundred parts of a thread, which thousands of answers take to be sent.
+    const FETCHES: usize = 6000;
+    create_topic(&OURS, "copied", 1, &[]);
+    for (client_id, replica, waits) in [("copier", 7, false), ("reader", -1, true)] {
+        set(&OURS, ("client-id", client_id), "request_percentage", Some(1.0));
+        // Heard of with the first request that is held back, and then forgotten again.
+        let mut connection = connect_as(&OURS, client_id);
+        let request = fetch("copied", 0).with_replica_id(BrokerId(replica));
+        let mut told = 0;
+        for _ in 0..FETCHES {
+            told = told.max(connection.request(11, &request).throttle_time_ms);
+            if told > 0 {
+                break;
+            }
+        }
+        told = told.max(wait_for_time(&OURS, client_id));
+        assert_eq!(told > 0, waits, "{client_id} was told to wait for {told} ms");
+    }
+}
+
+#[test]
+fn a_stock_producer_is_held_to_its_rate() {
+    const RATE: f64 = 300_000.0;
+    const RECORDS: &str = "3000";
+    let [apache, ours] = with_both(|broker| {
+        create_topic(broker, "paced", 1, &[]);
+        set(broker, ("client-id", "pacer"), "producer_byte_rate", Some(RATE));
+        let servers = format!("bootstrap.servers={}", broker.bootstrap());
+        let records = ["--topic", "paced", "--num-records", RECORDS, "--record-size", "1000"];
+        let props =
+            ["--throughput", "-1", "--producer-props", "client.id=pacer", "batch.size=16384", &servers];
+        let told =
+            stock::tool("3.9.1", "kafka-producer-perf-test", &[&records[..], &props].concat(), "").success();
+        let last = told.lines().last().unwrap_or_default();
+        let rate = last
+            .split(" records/sec")
+            .next()
+            .and_then(|sent| sent.split(' ').next_back()?.parse::<f64>().ok());
+        rate.unwrap_or_else(|| panic!("{told}")) * 1000.0
+    });
+    println!("Apache lets {apache} bytes a second pass, ours {ours}");
+    for rate in [apache, ours] {
+        assert!((RATE * 0.5..RATE * 1.5).contains(&rate), "Apache {apache}, ours {ours}, for {RATE}");
+    }
+}
+
 /// What was printed, without the warning that 2.8 prints of its own use.
 fn printed(broker: &Broker, version: &str, arguments: &[&str]) -> String {
     let (place, address) = match version {

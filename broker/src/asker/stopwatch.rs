@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Shared between whoever drives a request and whoever answers it; both are on the same task.
@@ -13,11 +13,27 @@ pub(crate) struct Stopwatch {
     spent: AtomicU64,
     /// When the turn that goes on began, plus one; 0 where none does. Unit: ns since it was made.
     began: AtomicU64,
+    /// Nobody is charged for the time.
+    free: AtomicBool,
 }
 
 impl Stopwatch {
     pub(crate) fn new() -> Stopwatch {
-        Stopwatch { made: Instant::now(), spent: AtomicU64::new(0), began: AtomicU64::new(0) }
+        Stopwatch {
+            made: Instant::now(),
+            spent: AtomicU64::new(0),
+            began: AtomicU64::new(0),
+            free: AtomicBool::new(false),
+        }
+    }
+
+    /// The request turned out to be one that brokers make among themselves.
+    pub(crate) fn charge_nobody(&self) {
+        self.free.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn charges_nobody(&self) -> bool {
+        self.free.load(Ordering::Relaxed)
     }
 
     /// Runs `work`, and measures each of its turns on a thread.

@@ -33,6 +33,8 @@ pub(crate) async fn handle(house: &Arc<House>, context: &Context, request: Fetch
         Ok(mut params) => {
             if !params.is_follower() {
                 params.limit(house.quotas.fetched_at_once_max(context));
+            } else if let Some(stopwatch) = &context.stopwatch {
+                stopwatch.charge_nobody();
             }
             serve(house, context, &params, &request).await
         }

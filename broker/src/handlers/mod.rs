@@ -205,11 +205,11 @@ pub(crate) async fn serve(
     let stopwatch = Arc::new(Stopwatch::new());
     context.stopwatch = Some(Arc::clone(&stopwatch));
     let reply = stopwatch.measure(serve_known(house, &context, body)).await?;
-    Ok((reply, counts_when_sent(context.api).then_some(context)))
+    let counts = counts_when_sent(context.api) && !stopwatch.charges_nobody();
+    Ok((reply, counts.then_some(context)))
 }
 
-/// Requests of brokers among themselves cost no client anything. A fetch of a follower is not told apart: its time goes to the
-/// followers' own account.
+/// Requests of brokers among themselves cost no client anything. Which fetches are a follower's is known where they are served.
 fn counts_when_sent(api: ApiKey) -> bool {
     !matches!(
         api,
