@@ -1,10 +1,11 @@
 """confluent-kafka (librdkafka) against a broker: administers a topic, and reads it in a group whose members come and go."""
 
 import sys
-import time
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+
+from members import all_seen, shared, until
 
 bootstrap, topic = sys.argv[1:]
 group, partitions, share = topic + "-group", 4, 200
@@ -14,12 +15,6 @@ resource = ConfigResource(ResourceType.TOPIC, topic)
 
 def done(futures):
     return {key: future.result(30) for key, future in futures.items()}
-
-
-def until(what, holds):
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
 
 
 def retention():
@@ -54,24 +49,6 @@ class Member:
 
     def holds(self):
         return len(self.reader.assignment())
-
-
-def all_seen(members, count):
-    def holds():
-        for member in members:
-            member.turn()
-        return set().union(*(member.seen for member in members)) == {f"value {n}" for n in range(count)}
-
-    return holds
-
-
-def shared(members, shares):
-    def holds():
-        for member in members:
-            member.turn()
-        return sorted(member.holds() for member in members) == shares
-
-    return holds
 
 
 done(admin.create_topics([NewTopic(topic, partitions, 1, config={"retention.ms": "7200000"})]))

@@ -1,20 +1,15 @@
 """kafka-python against a broker: administers a topic, and reads it in a group whose members come and go."""
 
 import sys
-import time
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 
+from members import all_seen, shared, until
+
 bootstrap, topic = sys.argv[1:]
 group, partitions, share = topic + "-group", 4, 200
 admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-
-
-def until(what, holds):
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
 
 
 def retention():
@@ -51,24 +46,6 @@ class Member:
 
     def holds(self):
         return len(self.reader.assignment())
-
-
-def all_seen(members, count):
-    def holds():
-        for member in members:
-            member.turn()
-        return set().union(*(member.seen for member in members)) == {f"value {n}" for n in range(count)}
-
-    return holds
-
-
-def shared(members, shares):
-    def holds():
-        for member in members:
-            member.turn()
-        return sorted(member.holds() for member in members) == shares
-
-    return holds
 
 
 admin.create_topics([NewTopic(topic, partitions, 1, topic_configs={"retention.ms": "7200000"})])
