@@ -12,7 +12,7 @@ use kafka_protocol::messages::{ApiVersionsRequest, IncrementalAlterConfigsReques
 use support::ports::free_port;
 use support::process::PATIENCE;
 use support::records::Batch;
-use support::requests::{create_topic, produced, text};
+use support::requests::{create_topic, produced, text, try_fetch, try_produce};
 use support::seat::{Broker, Kind, kind};
 use support::stock;
 use support::wire::Connection;
@@ -51,6 +51,10 @@ fn alter(broker: &Broker, name: &str, keys: &[(&str, Option<&str>)]) -> Result<(
         code => Err(format!("{code} {:?}", answer.responses[0].error_message)),
     }
 }
+
+const MESSAGE_TOO_LARGE: i16 = 10;
+/// Where a batch has its attributes.
+const ATTRIBUTES: usize = 22;
 
 /// A broker hears of a change from ZooKeeper, a moment after it was answered.
 #[track_caller]
@@ -226,4 +230,50 @@ fn new_connections_beyond_the_rate_wait() {
     let stream = TcpStream::connect(("127.0.0.1", broker.port)).expect("the kernel accepts");
     let mut patient = Connection::over(stream, PATIENCE).expect("connected");
     patient.request(0, &ApiVersionsRequest::default());
+}
+
+#[test]
+fn topics_without_a_word_of_their_own_follow_what_is_set_for_the_broker() {
+    let broker = Broker::start_with(kind(), &[]);
+    let mut connection = broker.connect();
+    create_topic(&mut connection, "follows", 1, 1, &[]);
+    create_topic(&mut connection, "has-its-own", 1, 1, &[("max.message.bytes", "2000")]);
+    let batch = |size: usize| {
+        let value = Some("x".repeat(size).into_bytes());
+        Batch { records: vec![(None, value)], ..Batch::of(&["stands for the record"]) }.encode()
+    };
+    let send = |topic: &str, records: &bytes::Bytes| produced(&mut broker.connect(), topic, records);
+    for topic in ["follows", "has-its-own"] {
+        eventually(&broker, "it is led", || send(topic, &batch(500)) == 0);
+    }
+
+    alter(&broker, "", &[("message.max.bytes", Some("300"))]).expect("altered");
+    eventually(&broker, "a large record is refused", || send("follows", &batch(500)) == MESSAGE_TOO_LARGE);
+    assert_eq!(send("has-its-own", &batch(500)), 0);
+    alter(&broker, "0", &[("message.max.bytes", Some("700"))]).expect("altered");
+    eventually(&broker, "this broker's value counts more", || send("follows", &batch(500)) == 0);
+
+    // Each record is a segment of its own now.
+    let segments = || {
+        let folder = std::fs::read_dir(broker.log_dir().join("follows-0")).expect("the partition's folder");
+        folder
+            .filter(|one| one.as_ref().is_ok_and(|one| one.file_name().to_string_lossy().ends_with(".log")))
+            .count()
+    };
+    let before = segments();
+    alter(&broker, "", &[("log.segment.bytes", Some("100"))]).expect("altered");
+    eventually(&broker, "segments are rolled", || {
+        assert_eq!(send("follows", &batch(5)), 0);
+        segments() > before + 1
+    });
+
+    alter(&broker, "", &[("compression.type", Some("gzip"))]).expect("altered");
+    eventually(&broker, "records are compressed here", || {
+        const CODEC: u8 = 7;
+        const GZIP: u8 = 1;
+        let (error, at) = try_produce(&mut broker.connect(), "follows", 0, 1, &batch(5)).expect("an answer");
+        assert_eq!(error, 0);
+        let fetched = try_fetch(&mut broker.connect(), "follows", 0, at).expect("an answer").records;
+        fetched.get(ATTRIBUTES).is_some_and(|attributes| attributes & CODEC == GZIP)
+    });
 }

@@ -14,6 +14,8 @@ mod conversations;
 mod plans;
 #[path = "consumer_groups/takeover.rs"]
 mod takeover;
+#[path = "consumer_groups/timeouts.rs"]
+mod timeouts;
 #[path = "consumer_groups/tools.rs"]
 mod tools;
 
@@ -44,30 +46,11 @@ fn seat() -> Kind {
 /// Holds the conversation with both and compares what was answered to each question.
 #[track_caller]
 fn same_answers(talk: fn(&mut Conversation)) {
-    let hold = |broker: &'static Broker| {
-        let mut conversation = Conversation::with(broker);
-        talk(&mut conversation);
-        conversation.answers
-    };
-    let (apache, ours) = std::thread::scope(|scope| {
-        let apache = scope.spawn(|| hold(&APACHE));
-        let ours = hold(&OURS);
-        (apache.join().expect("the conversation with Apache"), ours)
-    });
-    if std::env::var_os("ODRADEK_TRANSCRIPT").is_some() {
-        for (question, answer) in &apache {
-            println!("{question}\n    {answer}");
-        }
-    }
-    let mut breaches = Vec::new();
-    for ((question, apache), (asked, ours)) in apache.iter().zip(&ours) {
-        assert_eq!(question, asked, "the conversation took another turn");
-        if apache != ours {
-            breaches.push(format!("{question}\n    Apache: {apache}\n    ours:   {ours}"));
-        }
-    }
-    assert_eq!(apache.len(), ours.len(), "the conversation took another turn");
-    assert!(breaches.is_empty(), "{} answers differ\n\n{}", breaches.len(), breaches.join("\n\n"));
+    let answers = asking::answers_of_both(&APACHE, &OURS, &[talk]);
+    asking::assert_none(
+        answers.iter().filter(|answer| answer.differs()).map(ToString::to_string),
+        answers.len(),
+    );
 }
 
 #[test]
@@ -98,6 +81,11 @@ fn groups_change_their_protocol_with_the_same_answers() {
 #[test]
 fn plans_are_those_of_kafkas_own_assignors() {
     plans::compare();
+}
+
+#[test]
+fn who_is_silent_or_holds_on_loses_its_partitions_when_its_time_is_over() {
+    timeouts::sessions_and_rebalances();
 }
 
 #[test]

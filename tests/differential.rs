@@ -13,6 +13,8 @@ mod asking;
 mod configs;
 #[path = "differential/controller.rs"]
 mod controller;
+#[path = "differential/dynamic.rs"]
+mod dynamic;
 #[path = "differential/fetch.rs"]
 mod fetch;
 #[path = "differential/groups.rs"]
@@ -54,6 +56,14 @@ const ALLOWED: &[(&str, &str)] = &[
         "at most -1 a partition, -1 in all (v12)",
         "a negative size is a Java exception there; to us it is no room",
     ),
+    (
+        r#"[("log.cleaner.min.compaction.lag.ms", "5"), ("log.cleaner.max.compaction.lag.ms", "4")] for this broker (v1)"#,
+        "taken there while it runs, and refused at the next start; here refused at once",
+    ),
+    (
+        r#"[("log.cleaner.min.compaction.lag.ms", "5"), ("log.cleaner.max.compaction.lag.ms", "4")] for all brokers (v1)"#,
+        "taken there while it runs, and refused at the next start; here refused at once",
+    ),
 ];
 
 /// Holds each of `talks` with both and compares what was answered to each question.
@@ -65,44 +75,18 @@ fn same_answers(talks: &[fn(&mut Conversation)]) {
 
 #[track_caller]
 fn compare(talks: &[fn(&mut Conversation)]) {
-    let hold = |broker: &'static Broker| {
-        let mut answers = Vec::new();
-        for talk in talks {
-            let mut conversation = Conversation::with(broker);
-            talk(&mut conversation);
-            answers.append(&mut conversation.answers);
+    let answers = asking::answers_of_both(&APACHE, &OURS, talks);
+    let breaches = answers.iter().filter_map(|answer| {
+        let allowed = ALLOWED.iter().any(|(name, _)| *name == answer.question);
+        match answer.differs() {
+            true if !allowed => Some(answer.to_string()),
+            false if allowed && kind() == Kind::Ours => {
+                Some(format!("{}: no longer differs; take it off the list", answer.question))
+            }
+            _ => None,
         }
-        answers
-    };
-    let (apache, ours) = std::thread::scope(|scope| {
-        let apache = scope.spawn(|| hold(&APACHE));
-        let ours = hold(&OURS);
-        (apache.join().expect("the conversation with Apache"), ours)
     });
-    if std::env::var_os("ODRADEK_TRANSCRIPT").is_some() {
-        for (question, answer) in &apache {
-            println!("{question}\n    {answer}");
-        }
-    }
-    let mut breaches = Vec::new();
-    for ((question, apache), (asked, ours)) in apache.iter().zip(&ours) {
-        assert_eq!(question, asked, "the conversation took another turn");
-        let allowed = ALLOWED.iter().any(|(name, _)| name == question);
-        if apache != ours && !allowed {
-            breaches.push(format!("{question}\n    Apache: {apache}\n    ours:   {ours}"));
-        }
-        if apache == ours && allowed && kind() == Kind::Ours {
-            breaches.push(format!("{question}: no longer differs; take it off the list"));
-        }
-    }
-    assert_eq!(apache.len(), ours.len(), "the conversation took another turn");
-    assert!(
-        breaches.is_empty(),
-        "{} of {} answers differ\n\n{}",
-        breaches.len(),
-        apache.len(),
-        breaches.join("\n\n")
-    );
+    asking::assert_none(breaches, answers.len());
 }
 
 #[test]
@@ -205,4 +189,10 @@ fn who_asks_a_broker_without_security_for_it_is_refused_in_kafkas_words() {
 #[test]
 fn scram_credentials_are_kept_for_those_who_have_logins() {
     same_answers(&[security::credentials]);
+}
+
+#[test]
+fn every_key_of_a_broker_is_taken_or_refused_as_a_dynamic_config() {
+    let _altering = BROKER_CONFIGS.write().unwrap_or_else(PoisonError::into_inner);
+    compare(&[dynamic::every_key, dynamic::listeners]);
 }

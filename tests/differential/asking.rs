@@ -1,5 +1,7 @@
 //! One conversation with one broker, and what was answered.
 
+use std::fmt;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -173,6 +175,71 @@ impl Conversation {
         }
         without_times(&masked)
     }
+}
+
+/// What two brokers answered to one question.
+pub(crate) struct Compared {
+    pub(crate) question: String,
+    apache: String,
+    ours: String,
+}
+
+impl Compared {
+    pub(crate) fn differs(&self) -> bool {
+        self.apache != self.ours
+    }
+}
+
+impl fmt::Display for Compared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n    Apache: {}\n    ours:   {}", self.question, self.apache, self.ours)
+    }
+}
+
+/// Holds each of `talks` with both, at the same time.
+#[track_caller]
+pub(crate) fn answers_of_both(
+    apache: &'static LazyLock<Broker>,
+    ours: &'static LazyLock<Broker>,
+    talks: &[fn(&mut Conversation)],
+) -> Vec<Compared> {
+    let hold = |broker: &'static Broker| {
+        let mut answers = Vec::new();
+        for talk in talks {
+            let mut conversation = Conversation::with(broker);
+            talk(&mut conversation);
+            answers.append(&mut conversation.answers);
+        }
+        answers
+    };
+    let (apaches, ours) = std::thread::scope(|scope| {
+        let apaches = scope.spawn(|| hold(apache));
+        let ours = hold(ours);
+        (apaches.join().expect("the conversation with Apache"), ours)
+    });
+    if std::env::var_os("ODRADEK_TRANSCRIPT").is_some() {
+        for (question, answer) in &apaches {
+            println!("{question}\n    {answer}");
+        }
+    }
+    assert_eq!(apaches.len(), ours.len(), "the conversation took another turn");
+    let pairs = apaches.into_iter().zip(ours).map(|((question, apache), (asked, ours))| {
+        assert_eq!(question, asked, "the conversation took another turn");
+        Compared { question, apache, ours }
+    });
+    pairs.collect()
+}
+
+/// Fails with all of `breaches`, of so many answers.
+#[track_caller]
+pub(crate) fn assert_none(breaches: impl Iterator<Item = String>, answers: usize) {
+    let breaches: Vec<String> = breaches.collect();
+    assert!(
+        breaches.is_empty(),
+        "{} of {answers} answers differ\n\n{}",
+        breaches.len(),
+        breaches.join("\n\n")
+    );
 }
 
 /// Replaces numbers of 13 digits, milliseconds since 1970, by `TIME`.

@@ -9,6 +9,7 @@ use super::key::{Key, Kind, Update, keys};
 use super::layers::{Layers, listener_key};
 use super::properties::Properties;
 use super::rule::Invalid;
+use super::table::topic::is_default_of_topics;
 use super::{BrokerConfig, ConfigError, table};
 
 /// Where a dynamic config is kept.
@@ -34,7 +35,7 @@ pub(crate) enum DynamicError {
     #[error(transparent)]
     Invalid(#[from] Invalid),
     /// The keys may be changed and the values can be read, but the whole does not hold together.
-    #[error(transparent)]
+    #[error("{}", first(.0))]
     Refused(#[from] ConfigError),
     /// The whole holds together, but there is no way to it from what holds now.
     #[error(
@@ -141,23 +142,69 @@ impl BrokerConfig {
             resizable(now, then)
                 .map_err(|why| DynamicError::NoWay(format!("{failed}, value should {why}")))?;
         }
+        next.check_local_retention(self)?;
         cleaner_resizable(self.settings.int("log.cleaner.threads"), next.settings.int("log.cleaner.threads"))
             .map_err(|why| DynamicError::NoWay(format!("Log cleaner threads {why}")))?;
         Ok(next)
     }
 
+    /// What is kept here cannot be more than what is kept at all. Asked only where a default of topics changes, as by Kafka.
+    fn check_local_retention(&self, former: &BrokerConfig) -> Result<(), DynamicError> {
+        if !former.difference(self).iter().any(|key| is_default_of_topics(key)) {
+            return Ok(());
+        }
+        // -1 is without end, and the local -2 is as much as at all.
+        for (local_key, key, at_all) in [
+            ("log.local.retention.ms", "log.retention.ms", super::retention_ms(&self.settings)),
+            ("log.local.retention.bytes", "log.retention.bytes", self.settings.long("log.retention.bytes")),
+        ] {
+            let local = self.settings.long(local_key);
+            let refused = |why: String| {
+                Err(DynamicError::NoWay(format!(
+                    "Invalid value {local} for configuration {local_key}: {why}"
+                )))
+            };
+            if at_all < 0 || local == -2 {
+                continue;
+            }
+            if local == -1 {
+                return refused(format!("Value must not be -1 as {key} value is set as {at_all}."));
+            }
+            if local > at_all {
+                return refused(format!("Value must not be more than {key} property value: {at_all}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The limit of a listener, as it was given: its own goes before that of all.
+    fn limit_of_listener(&self, name: &str, key: &str) -> Option<&str> {
+        let given = self.settings.given();
+        let own = given.iter().find(|(given, _)| {
+            listener_key(given)
+                .is_some_and(|(listener, base)| base == key && listener.eq_ignore_ascii_case(name))
+        });
+        own.map(|(_, text)| text).or_else(|| given.get(key)).map(|text| text.trim())
+    }
+
     /// A listener that stays is as it was; only its limits may change.
     fn check_listeners(&self, next: &BrokerConfig) -> Result<(), DynamicError> {
+        let changed = self.difference(next);
+        // Kafka looks at what is fixed only where a key of all listeners changes; the rest waits for a restart.
+        let looks = changed.iter().any(|key| {
+            table::find(key).is_some_and(|key| key.update == Update::PerBroker)
+                || CLUSTER_WIDE_FOR_A_LISTENER.contains(&key.as_str())
+        });
         for then in &next.network.listeners {
             let name = &then.name;
             for key in LIMITS_OF_A_LISTENER {
-                let of_listener = next.settings.given().iter().find(|(given, _)| {
-                    listener_key(given)
-                        .is_some_and(|(listener, base)| base == key && listener.eq_ignore_ascii_case(name))
-                });
-                if let Some((_, text)) = of_listener.filter(|(_, text)| text.trim() == "0") {
-                    return Err(DynamicError::NoWay(format!("Invalid {key} {text}")));
+                let limit = next.limit_of_listener(name, key);
+                if limit == Some("0") && limit != self.limit_of_listener(name, key) {
+                    return Err(DynamicError::NoWay(format!("Invalid {key} 0")));
                 }
+            }
+            if !looks {
+                continue;
             }
             let Some(now) = self.network.listeners.iter().find(|now| now.name == *name) else { continue };
             if self.fixed_for_listener(name) != next.fixed_for_listener(name) {
@@ -249,6 +296,16 @@ impl BrokerConfig {
     /// Whether a change of `key` has to wait for a restart.
     pub(crate) fn takes_effect_at_start(&self, key: &str) -> bool {
         CLEANERS.contains(&key)
+    }
+}
+
+/// Kafka stops at the first thing that it does not like.
+fn first(refused: &ConfigError) -> String {
+    match refused {
+        ConfigError::Refused { refusals, .. } => {
+            refusals.first().map(ToString::to_string).unwrap_or_default()
+        }
+        other => other.to_string(),
     }
 }
 

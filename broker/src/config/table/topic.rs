@@ -124,6 +124,11 @@ pub(crate) fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
 
+/// Whether a key of the broker holds the default of one of topics.
+pub(crate) fn is_default_of_topics(name: &str) -> bool {
+    BROKER_KEYS.iter().any(|(_, broker)| *broker == name)
+}
+
 /// Other broker keys may say the same in another unit: see `layers::synonyms`.
 pub(crate) fn broker_key(name: &str) -> Option<&'static str> {
     BROKER_KEYS.iter().find(|(topic, _)| *topic == name).map(|(_, broker)| *broker)
