@@ -30,56 +30,90 @@ use storage::log::{Log, LogOptions};
 use storage::producers::ProducerSettings;
 use storage::store::Store;
 use storage::types::{Offset, TimestampMs, TopicPartition};
+use support::offline::append_behind_a_gap;
 use support::process::PATIENCE;
 use support::records::now_ms;
 use support::seat::{Broker, Kind};
 use support::stock;
 use support::wire::Connection;
 
-const TOPIC: &str = "latest";
+const DAY_MS: i64 = 24 * 3_600_000;
 
-/// As the topic is configured at Apache's.
-fn config() -> LogConfig {
-    LogConfig {
-        segment_bytes: 4000,
-        index_interval_bytes: 200,
-        retention_ms: None,
-        delete_retention_ms: 0,
-        min_cleanable_dirty_ratio: 0.01,
-        cleanup: Cleanup { delete: false, compact: true },
-        ..LogConfig::default()
+/// All records are older. Unit: ms.
+const LAG_MS: i64 = 1_800_000;
+
+/// A topic, and what it is configured with beside what all have.
+#[derive(Clone, Copy)]
+struct Topic {
+    name: &'static str,
+    delete_retention_ms: i64,
+    dirty_ratio: f64,
+    max_compaction_lag_ms: i64,
+}
+
+/// Cleaned as soon as anything is dirty, and what is deleted goes.
+const LATEST: Topic =
+    Topic { name: "latest", delete_retention_ms: 0, dirty_ratio: 0.01, max_compaction_lag_ms: i64::MAX };
+
+/// Beside it one whose markers and tombstones stay, and one that is never so dirty that it is cleaned, but too old.
+const TOPICS: [Topic; 3] = [
+    LATEST,
+    Topic { name: "remembered", delete_retention_ms: DAY_MS, ..LATEST },
+    Topic { name: "overdue", dirty_ratio: 1.0, max_compaction_lag_ms: LAG_MS, ..LATEST },
+];
+
+impl Topic {
+    /// As at Apache's.
+    fn config(self) -> LogConfig {
+        LogConfig {
+            segment_bytes: 4000,
+            index_interval_bytes: 200,
+            retention_ms: None,
+            delete_retention_ms: self.delete_retention_ms,
+            min_cleanable_dirty_ratio: self.dirty_ratio,
+            max_compaction_lag_ms: self.max_compaction_lag_ms,
+            cleanup: Cleanup { delete: false, compact: true },
+            ..LogConfig::default()
+        }
+    }
+
+    fn create(self, connection: &mut Connection) {
+        let settings = [
+            ("cleanup.policy", "compact".to_string()),
+            ("segment.bytes", "4000".to_string()),
+            ("index.interval.bytes", "200".to_string()),
+            ("delete.retention.ms", self.delete_retention_ms.to_string()),
+            ("min.cleanable.dirty.ratio", self.dirty_ratio.to_string()),
+            ("max.compaction.lag.ms", self.max_compaction_lag_ms.to_string()),
+        ];
+        let setting = |(name, value): (&'static str, String)| {
+            CreatableTopicConfig::default()
+                .with_name(StrBytes::from_static_str(name))
+                .with_value(Some(StrBytes::from_string(value)))
+        };
+        let topic = CreatableTopic::default()
+            .with_name(TopicName(StrBytes::from_static_str(self.name)))
+            .with_num_partitions(1)
+            .with_replication_factor(1)
+            .with_configs(settings.into_iter().map(setting).collect());
+        let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
+        let answer = connection.request(5, &request);
+        assert_eq!(answer.topics[0].error_code, 0, "{:?}", answer.topics[0].error_message);
     }
 }
 
-fn create_topic(connection: &mut Connection) {
-    let settings = [
-        ("cleanup.policy", "compact"),
-        ("segment.bytes", "4000"),
-        ("index.interval.bytes", "200"),
-        ("delete.retention.ms", "0"),
-        ("min.cleanable.dirty.ratio", "0.01"),
-    ];
-    let setting = |(name, value)| {
-        CreatableTopicConfig::default()
-            .with_name(StrBytes::from_static_str(name))
-            .with_value(Some(StrBytes::from_static_str(value)))
-    };
-    let topic = CreatableTopic::default()
-        .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
-        .with_num_partitions(1)
-        .with_replication_factor(1)
-        .with_configs(settings.into_iter().map(setting).collect());
-    let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
-    let answer = connection.request(5, &request);
-    assert_eq!(answer.topics[0].error_code, 0, "{:?}", answer.topics[0].error_message);
+/// Sends one batch to each topic, again and again while the broker does not lead it yet.
+fn produce(connection: &mut Connection, batch: &Bytes, transactional: bool) {
+    for topic in TOPICS {
+        produce_to(connection, topic.name, batch, transactional);
+    }
 }
 
-/// Sends one batch, again and again while the broker does not lead the topic yet.
-fn produce(connection: &mut Connection, batch: &Bytes, transactional: bool) {
+fn produce_to(connection: &mut Connection, topic: &'static str, batch: &Bytes, transactional: bool) {
     const NOT_YET: [i16; 2] = [3, 6];
     let partition = PartitionProduceData::default().with_index(0).with_records(Some(batch.clone()));
     let topic = TopicProduceData::default()
-        .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
+        .with_name(TopicName(StrBytes::from_static_str(topic)))
         .with_partition_data(vec![partition]);
     let id = transactional.then(|| StrBytes::from_static_str("tx").into());
     let request = ProduceRequest::default()
@@ -98,17 +132,21 @@ fn produce(connection: &mut Connection, batch: &Bytes, transactional: bool) {
 }
 
 fn end_transaction(connection: &mut Connection, producer: i64, commit: bool) {
-    let topic = WritableTxnMarkerTopic::default()
-        .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
-        .with_partition_indexes(vec![0]);
+    let topics = TOPICS.map(|topic| {
+        WritableTxnMarkerTopic::default()
+            .with_name(TopicName(StrBytes::from_static_str(topic.name)))
+            .with_partition_indexes(vec![0])
+    });
     let marker = WritableTxnMarker::default()
         .with_producer_id(ProducerId(producer))
         .with_producer_epoch(0)
         .with_transaction_result(commit)
         .with_coordinator_epoch(0)
-        .with_topics(vec![topic]);
+        .with_topics(topics.to_vec());
     let answer = connection.request(1, &WriteTxnMarkersRequest::default().with_markers(vec![marker]));
-    assert_eq!(answer.markers[0].topics[0].partitions[0].error_code, 0);
+    for topic in &answer.markers[0].topics {
+        assert_eq!(topic.partitions[0].error_code, 0, "{:?}", topic.name);
+    }
 }
 
 /// Numbers that look random and are the same every time.
@@ -200,9 +238,9 @@ fn set_cleaner(broker: &Broker, on: bool) {
     fs::write(broker.properties(), text).expect("written");
 }
 
-fn checkpoint(directory: &Path) -> Option<Offset> {
+fn checkpoint(directory: &Path, topic: Topic) -> Option<Offset> {
     let all = OffsetCheckpoint::Cleaner.read(&OsDisk, directory).unwrap_or_default();
-    all.get(&TopicPartition::new(TOPIC, 0)).copied()
+    all.get(&TopicPartition::new(topic.name, 0)).copied()
 }
 
 fn copy_folder(from: &Path, to: &Path) {
@@ -213,11 +251,11 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-fn clean(folder: &Path, cleaned: Option<Offset>) -> Offset {
+fn clean(folder: &Path, topic: Topic, cleaned: Option<Offset>) -> Offset {
     let options = LogOptions {
         folder: folder.to_path_buf(),
-        partition: TopicPartition::new(TOPIC, 0),
-        config: Arc::new(config()),
+        partition: TopicPartition::new(topic.name, 0),
+        config: Arc::new(topic.config()),
         recovery_point: Offset::ZERO,
         log_start: Offset::ZERO,
         last_stop: LastStop::Clean,
@@ -231,8 +269,9 @@ fn clean(folder: &Path, cleaned: Option<Offset>) -> Offset {
     let log = Mutex::new(log);
     let mut cleaner = Cleaner::new(CleanerSettings { map_bytes: 1 << 20, load_factor: 0.9 }).expect("room");
     let now = TimestampMs(now_ms());
-    let cleanable = log.with(|log| log.cleanable(now)).expect("judged").expect("dirty");
-    assert!(cleanable.is_due(&config()));
+    let cleanable = log.with(|log| log.cleanable(now)).expect("judged");
+    let cleanable = cleanable.unwrap_or_else(|| panic!("nothing of {} is dirty", topic.name));
+    assert!(cleanable.is_due(&topic.config()), "{}", topic.name);
     let outcome = cleaner.clean(&log, &cleanable, now, &mut |_| ControlFlow::Continue(()));
     let Outcome::Cleaned(summary) = outcome.expect("cleaned") else { panic!("nobody interrupted it") };
     log.with(|log| log.remove_due(TimestampMs(i64::MAX)).expect("removed"));
@@ -309,40 +348,50 @@ fn what_stays_of_a_log_is_what_apaches_cleaner_leaves() {
             ("log.initial.task.delay.ms", "3600000"),
         ],
     );
-    create_topic(&mut broker.connect());
-    let mut writing = Writing { dice: Dice(39), sequences: BTreeMap::new(), base: now_ms() - 3_600_000 };
+    for topic in TOPICS {
+        topic.create(&mut broker.connect());
+    }
+    let mut writing = Writing { dice: Dice(39), sequences: BTreeMap::new(), base: now_ms() - 2 * LAG_MS };
     let directory = broker.log_dir();
-    let apaches = directory.join(format!("{TOPIC}-0"));
+    let apaches = |topic: Topic| directory.join(format!("{}-0", topic.name));
     // The first pass sets delete horizons, the second finds them passed, the third meets markers without transactions.
     for pass in 0..3 {
         writing.write(&mut broker.connect(), 150);
         broker.stop();
-        let cleaned = checkpoint(&directory);
+        if pass == 1 {
+            // Segments on both sides of the gap cannot become one: their offsets are too far apart for its indexes.
+            append_behind_a_gap(&directory, LATEST.name, 3 << 31);
+        }
         let folder = tempfile::tempdir().expect("a folder");
-        let ours = folder.path().join(format!("{TOPIC}-0"));
-        copy_folder(&apaches, &ours);
-        let before = batches(&ours);
-
-        let upto = clean(&ours, cleaned);
+        let cleaned = TOPICS.map(|topic| {
+            let (cleaned, ours) = (checkpoint(&directory, topic), folder.path().join(topic.name));
+            copy_folder(&apaches(topic), &ours);
+            let before = batches(&ours);
+            let upto = clean(&ours, topic, cleaned);
+            (topic, cleaned, upto, ours, before)
+        });
 
         set_cleaner(&broker, true);
         broker.restart();
         let deadline = Instant::now() + PATIENCE;
-        while checkpoint(&directory) == cleaned {
+        let all_done = || cleaned.iter().all(|(topic, before, ..)| checkpoint(&directory, *topic) != *before);
+        while !all_done() {
             assert!(Instant::now() < deadline, "Apache's cleaner did nothing\n{}", broker.log());
             std::thread::park_timeout(Duration::from_millis(20));
         }
         broker.stop();
-        assert_eq!(checkpoint(&directory), Some(upto), "pass {pass}");
-        let (theirs, found) = (batches(&apaches), batches(&ours));
-        assert_eq!(found.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>(), "pass {pass}");
-        for (name, segment) in &theirs {
-            assert_eq!(&found[name], segment, "{name} in pass {pass}");
+        for (topic, _, upto, ours, before) in cleaned {
+            let place = format!("{} in pass {pass}", topic.name);
+            assert_eq!(checkpoint(&directory, topic), Some(upto), "{place}");
+            let (theirs, found) = (batches(&apaches(topic)), batches(&ours));
+            assert_eq!(found.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>(), "{place}");
+            for (name, segment) in &theirs {
+                assert_eq!(&found[name], segment, "{name} of {place}");
+            }
+            assert!(theirs.values().flatten().count() < before.values().flatten().count(), "{place}");
+            assert_eq!(transaction_indexes(&ours), transaction_indexes(&apaches(topic)), "{place}");
+            assert_nothing_is_wrong(&ours);
         }
-        assert!(theirs.values().flatten().count() < before.values().flatten().count());
-        assert_eq!(transaction_indexes(&ours), transaction_indexes(&apaches), "pass {pass}");
-        assert_nothing_is_wrong(&ours);
-
         set_cleaner(&broker, false);
         broker.restart();
     }

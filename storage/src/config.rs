@@ -47,6 +47,19 @@ pub struct LogConfig {
     pub preallocate: bool,
 }
 
+impl LogConfig {
+    /// How old a segment grows. The active one is not compacted, so where records must not wait longer for that, it may
+    /// not stay active longer. Unit: ms.
+    #[must_use]
+    pub fn segment_ms_max(&self) -> i64 {
+        if self.cleanup.compact && self.max_compaction_lag_ms > 0 {
+            self.segment_ms.min(self.max_compaction_lag_ms)
+        } else {
+            self.segment_ms
+        }
+    }
+}
+
 impl Default for LogConfig {
     fn default() -> Self {
         const DAY_MS: i64 = 24 * 60 * 60 * 1000;

@@ -15,6 +15,7 @@ pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod kcat;
 pub(crate) mod mounts;
+pub(crate) mod offline;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod proxy;

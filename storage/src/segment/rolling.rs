@@ -36,7 +36,7 @@ impl Segment {
             Some(first) if first.0 >= 0 => max_timestamp.0.saturating_sub(first.0),
             _ => now.0.saturating_sub(self.growth().created.0),
         };
-        Ok(waited > config.segment_ms.saturating_sub(self.jitter_ms))
+        Ok(waited > config.segment_ms_max().saturating_sub(self.jitter_ms))
     }
 
     /// Of the first batch, what rolling by time counts from.
