@@ -27,6 +27,10 @@ use rolling::jitter;
 use trust::Trust;
 pub(crate) use walk::{CheckedWalk, Located, Step, Walk};
 
+/// Of a segment, about as much may be unknown to its indexes on disk, and is read again after a kill: 64 entries where batches
+/// are small, and fewer where they are large. Unit: bytes.
+const UNWRITTEN_MAX: u64 = 1 << 20;
+
 /// What the indexes want to know of a batch that is appended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchFacts {
@@ -69,6 +73,8 @@ pub(crate) struct Segment {
 struct Growth {
     /// Unit: bytes.
     since_entry: u64,
+    /// What the indexes on disk do not know of. Unit: bytes.
+    since_write: u64,
     /// Youngest timestamp and the last offset of its batch; `None`: ask the time index.
     largest: Option<TimeEntry>,
     /// Of the first batch; what rolling by time counts from.
@@ -168,6 +174,7 @@ impl Segment {
             reserve: AtomicU64::new(0),
             growth: Mutex::new(Growth {
                 since_entry: 0,
+                since_write: 0,
                 largest: None,
                 first_timestamp: None,
                 created: now,
@@ -260,13 +267,17 @@ impl Segment {
                 let due = self.offsets.push(OffsetEntry { offset: batch.last, position: position as u32 });
                 self.times.push(largest)?;
                 // Times first: recovery after a kill trusts them as far as the offsets go.
-                if due && self.times.write_out() {
-                    self.offsets.write_out();
+                if due || growth.since_write >= UNWRITTEN_MAX {
+                    growth.since_write = 0;
+                    if self.times.write_out() {
+                        self.offsets.write_out();
+                    }
                 }
                 growth.since_entry = 0;
             }
             position += batch.size;
             growth.since_entry += batch.size;
+            growth.since_write += batch.size;
         }
         Ok(position)
     }
