@@ -53,10 +53,10 @@ pub(crate) struct Loaded {
 }
 
 impl Loading<'_> {
-    pub(crate) fn load(&self) -> Result<Loaded, StorageError> {
+    /// `entries`: what lies in the folder, [measured](is_measured).
+    pub(crate) fn load(&self, mut entries: Vec<Entry>) -> Result<Loaded, StorageError> {
         let folder = self.home.folder();
         let mut epochs = LeaderEpochs::open(self.home.disk.as_ref(), &folder)?;
-        let mut entries = self.list(&folder)?;
         if self.finish_interrupted_compaction(&folder, &entries)? {
             entries = self.list(&folder)?;
         }
@@ -205,7 +205,7 @@ impl Loading<'_> {
     }
 
     fn list(&self, folder: &Path) -> Result<Vec<Entry>, StorageError> {
-        self.home.disk.list(folder).map_err(StorageError::io("list", folder))
+        self.home.disk.list(folder, &is_measured).map_err(StorageError::io("list", folder))
     }
 
     /// The segments on disk, and the bases of those whose indexes must be rebuilt.
@@ -424,6 +424,11 @@ impl Loading<'_> {
             }
         }
     }
+}
+
+/// Whether the size of a file matters for opening a log.
+pub(crate) fn is_measured(name: &str) -> bool {
+    matches!(parse_name(name), Some((_, kind, "")) if kind != FileKind::Snapshot)
 }
 
 /// A log opens on a full disk too: what has no room can be made again.

@@ -153,8 +153,9 @@ pub(super) fn directory(path: &Path) -> Result<Directory, InspectionError> {
 }
 
 fn list(path: &Path) -> Result<Vec<storage::disk::Entry>, InspectionError> {
-    let mut entries =
-        OsDisk.list(path).map_err(|source| InspectionError::Look { path: path.to_path_buf(), source })?;
+    let mut entries = OsDisk
+        .list(path, &|_| true)
+        .map_err(|source| InspectionError::Look { path: path.to_path_buf(), source })?;
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(entries)
 }

@@ -218,7 +218,7 @@ impl Journal {
     /// Logs and snapshots. Unit: bytes.
     pub(crate) fn sizes(&self) -> (u64, u64) {
         let (mut logs, mut snapshots) = (0, 0);
-        for entry in self.disk.list(&self.directory).unwrap_or_default() {
+        for entry in self.disk.list(&self.directory, &|_| true).unwrap_or_default() {
             if entry.name.starts_with(recovery::LOG_PREFIX) {
                 logs += entry.size;
             } else if entry.name.starts_with(recovery::SNAPSHOT_PREFIX) {

@@ -58,7 +58,7 @@ pub(super) struct Files {
 impl Files {
     pub(super) fn list(disk: &dyn Disk, directory: &Path) -> Result<Files, JournalError> {
         let mut files = Files { logs: Vec::new(), snapshots: Vec::new() };
-        for entry in disk.list(directory).map_err(io_error("cannot list", directory))? {
+        for entry in disk.list(directory, &|_| false).map_err(io_error("cannot list", directory))? {
             let path = directory.join(&entry.name);
             if let Some(zxid) = numbered(&entry.name, LOG_PREFIX) {
                 files.logs.push((zxid, path));

@@ -1,14 +1,11 @@
 //! The server as its clients and its owner see it: over sockets, across restarts, with damaged files.
 
-use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use coordinator::znodes::SessionId;
-use storage::disk::{Disk, DiskFile, Entry, Lock, Mapping, Open, OsDisk, Space};
-use storage::types::TimestampMs;
+use storage::disk::faulty::{FaultyDisk, Operation};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -337,143 +334,6 @@ async fn connections_from_one_address_are_limited() {
     server.shutdown().await;
 }
 
-/// The real disk, until it is told that something fails.
-#[derive(Debug, Clone, Default)]
-struct Jammed(Arc<Jam>);
-
-/// Error numbers; 0 is none.
-#[derive(Debug, Default)]
-struct Jam {
-    write: AtomicI32,
-    sync: AtomicI32,
-}
-
-impl Jammed {
-    fn write_fails(&self, error: i32) {
-        self.0.write.store(error, Ordering::SeqCst);
-    }
-
-    fn sync_fails(&self, error: i32) {
-        self.0.sync.store(error, Ordering::SeqCst);
-    }
-}
-
-fn failing(error: &AtomicI32) -> io::Result<()> {
-    match error.load(Ordering::SeqCst) {
-        0 => Ok(()),
-        error => Err(io::Error::from_raw_os_error(error)),
-    }
-}
-
-impl Disk for Jammed {
-    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(JammedFile { file: OsDisk.open(path, how)?, jam: Arc::clone(&self.0) }))
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
-        OsDisk.list(path)
-    }
-
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        OsDisk.exists(path)
-    }
-
-    fn create_directories(&self, path: &Path) -> io::Result<()> {
-        OsDisk.create_directories(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsDisk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        OsDisk.remove(path)
-    }
-
-    fn remove_directory(&self, path: &Path) -> io::Result<()> {
-        OsDisk.remove_directory(path)
-    }
-
-    fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        OsDisk.sync_directory(path)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
-        OsDisk.lock(path)
-    }
-
-    fn space(&self, path: &Path) -> io::Result<Space> {
-        OsDisk.space(path)
-    }
-
-    fn open_files_max(&self) -> u64 {
-        OsDisk.open_files_max()
-    }
-
-    fn cache_identity(&self, path: &Path) -> io::Result<Option<String>> {
-        OsDisk.cache_identity(path)
-    }
-
-    fn fingerprint(&self, path: &Path) -> io::Result<String> {
-        OsDisk.fingerprint(path)
-    }
-}
-
-#[derive(Debug)]
-struct JammedFile {
-    file: Arc<dyn DiskFile>,
-    jam: Arc<Jam>,
-}
-
-impl DiskFile for JammedFile {
-    fn size(&self) -> io::Result<u64> {
-        self.file.size()
-    }
-
-    fn modified(&self) -> io::Result<TimestampMs> {
-        self.file.modified()
-    }
-
-    fn set_modified(&self, modified: TimestampMs) -> io::Result<()> {
-        self.file.set_modified(modified)
-    }
-
-    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, position)
-    }
-
-    /// Half of it reaches the file, as on a real full disk.
-    fn write_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
-        if let Err(error) = failing(&self.jam.write) {
-            let first: &[u8] = slices.first().map_or(&[], |slice| slice);
-            self.file.write_at(&[IoSlice::new(&first[..first.len() / 2])], position)?;
-            return Err(error);
-        }
-        self.file.write_at(slices, position)
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.file.set_len(length)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        failing(&self.jam.sync)?;
-        self.file.sync()
-    }
-
-    fn reread(&self) -> io::Result<()> {
-        self.file.reread()
-    }
-
-    fn descriptor(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        self.file.descriptor()
-    }
-
-    fn map(&self, length: u64) -> io::Result<Mapping> {
-        self.file.map(length)
-    }
-}
-
 /// Whether nothing is answered for so long that it would have been.
 async fn is_silent(stream: &mut TcpStream) -> bool {
     tokio::time::timeout(Duration::from_millis(1500), stream.read_u8()).await.is_err()
@@ -481,19 +341,23 @@ async fn is_silent(stream: &mut TcpStream) -> bool {
 
 #[tokio::test]
 async fn a_full_disk_is_waited_out_nothing_is_acknowledged_meanwhile_and_no_session_ends_for_it() {
-    for fail in [Jammed::write_fails, Jammed::sync_fails] {
+    for is_noticed_late in [false, true] {
         let folder = TempDir::new().unwrap();
-        let disk = Jammed::default();
+        let disk = FaultyDisk::new();
         let mut settings = settings(&folder);
         settings.session_timeout_min = Duration::from_millis(1000);
         settings.session_timeout_max = Duration::from_millis(1000);
         let server = EmbeddedServer::start_on(Arc::new(disk.clone()), settings.clone()).await.unwrap();
         let mut raw = Raw::connect(&server, 0, &[0; 16]).await.unwrap();
         assert_eq!(raw.create("/mine", 1).await, 0);
-        fail(&disk, libc::ENOSPC);
+        if is_noticed_late {
+            disk.fail(Operation::Sync, "", libc::ENOSPC)
+        } else {
+            disk.fill_up()
+        }
         raw.send_create("/later", 0).await;
         assert!(is_silent(&mut raw.stream).await);
-        fail(&disk, 0);
+        disk.heal();
         assert_eq!(raw.answer().await, 0, "there is space again");
         assert_eq!(raw.create("/mine", 1).await, -110, "the session outlived its timeout of a second");
         crash(server).await;
@@ -507,10 +371,10 @@ async fn a_full_disk_is_waited_out_nothing_is_acknowledged_meanwhile_and_no_sess
 #[tokio::test]
 async fn a_server_that_waits_for_space_can_be_stopped() {
     let folder = TempDir::new().unwrap();
-    let disk = Jammed::default();
+    let disk = FaultyDisk::new();
     let server = EmbeddedServer::start_on(Arc::new(disk.clone()), settings(&folder)).await.unwrap();
     let mut raw = Raw::connect(&server, 0, &[0; 16]).await.unwrap();
-    disk.write_fails(libc::ENOSPC);
+    disk.fill_up();
     raw.send_create("/never", 0).await;
     server.shutdown().await;
     assert!(raw.stream.read_u8().await.is_err(), "closed without an answer");
@@ -523,11 +387,11 @@ async fn a_server_that_waits_for_space_can_be_stopped() {
 #[tokio::test]
 async fn a_failed_sync_ends_the_server_without_an_answer() {
     let folder = TempDir::new().unwrap();
-    let disk = Jammed::default();
+    let disk = FaultyDisk::new();
     let server = EmbeddedServer::start_on(Arc::new(disk.clone()), settings(&folder)).await.unwrap();
     let mut raw = Raw::connect(&server, 0, &[0; 16]).await.unwrap();
     assert_eq!(raw.create("/before", 0).await, 0);
-    disk.sync_fails(libc::EIO);
+    disk.fail(Operation::Sync, "", libc::EIO);
     raw.send_create("/unknown", 0).await;
     server.stopped().await;
     assert!(raw.stream.read_u8().await.is_err(), "closed without an answer");

@@ -129,14 +129,15 @@ impl LogDirectory {
 
     /// The folders of partitions, sorted by name. A folder of any other name is an error, as it is for Apache.
     pub fn folders(&self) -> Result<Vec<Folder>, StorageError> {
-        let entries = self.disk.list(&self.path).map_err(StorageError::io("list", &self.path))?;
+        let mut entries =
+            self.disk.list(&self.path, &|_| false).map_err(StorageError::io("list", &self.path))?;
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let mut folders = Vec::new();
         for entry in entries.iter().filter(|entry| entry.is_directory && !names::is_foreign(&entry.name)) {
             let path = self.path.join(&entry.name);
             let folder = Folder::parse(&path, &entry.name);
             folders.push(folder.ok_or(StorageError::NotAPartition { path })?);
         }
-        folders.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(folders)
     }
 
@@ -169,6 +170,16 @@ impl LogDirectory {
 
     pub fn space(&self) -> Result<Space, StorageError> {
         self.disk.space(&self.path).map_err(StorageError::io("measure", &self.path))
+    }
+
+    /// Gives a folder in here another name, durably: the one of a log that is not open. False where there is no such folder.
+    pub fn rename_folder(&self, folder: &Path, name: &str) -> Result<bool, StorageError> {
+        match self.disk.rename(folder, &self.path.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other.map_err(StorageError::io("rename", folder))?,
+        }
+        self.disk.sync_directory(&self.path).map_err(StorageError::io("sync", &self.path))?;
+        Ok(true)
     }
 
     /// Removes a folder whose deletion is due (see [`FolderKind::Deleted`]) with everything in it.

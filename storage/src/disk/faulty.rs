@@ -12,7 +12,7 @@ use crate::types::TimestampMs;
 
 /// What a fault can hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
+pub enum Operation {
     Open,
     Read,
     Write,
@@ -34,42 +34,56 @@ struct Fault {
     /// How many fail then.
     times: usize,
     error: i32,
-    /// Of a write: bytes that still reach the file.
-    torn_at: usize,
+    reach: Reach,
+}
+
+/// How much of a write that fails still reaches the file.
+#[derive(Clone, Copy, Debug)]
+enum Reach {
+    Bytes(usize),
+    Half,
 }
 
 /// Passes everything to the real disk until told to fail.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct FaultyDisk {
+pub struct FaultyDisk {
     faults: Arc<Mutex<Vec<Fault>>>,
 }
 
 impl FaultyDisk {
-    pub(crate) fn new() -> FaultyDisk {
+    pub fn new() -> FaultyDisk {
         FaultyDisk::default()
     }
 
     /// From now on the operation fails with this `errno` on files ending in `suffix`, until healed.
-    pub(crate) fn fail(&self, operation: Operation, suffix: &'static str, error: i32) {
-        self.plan(Fault { operation, suffix, after: 0, times: usize::MAX, error, torn_at: 0 });
+    pub fn fail(&self, operation: Operation, suffix: &'static str, error: i32) {
+        let reach = Reach::Bytes(0);
+        self.plan(Fault { operation, suffix, after: 0, times: usize::MAX, error, reach });
+    }
+
+    /// From now on there is room for half of each write, until healed.
+    pub fn fill_up(&self) {
+        let (operation, error, reach) = (Operation::Write, libc::ENOSPC, Reach::Half);
+        self.plan(Fault { operation, suffix: "", after: 0, times: usize::MAX, error, reach });
     }
 
     /// One operation fails, after `after` that pass.
-    pub(crate) fn fail_once(&self, operation: Operation, suffix: &'static str, after: usize, error: i32) {
-        self.plan(Fault { operation, suffix, after, times: 1, error, torn_at: 0 });
+    pub fn fail_once(&self, operation: Operation, suffix: &'static str, after: usize, error: i32) {
+        self.plan(Fault { operation, suffix, after, times: 1, error, reach: Reach::Bytes(0) });
     }
 
     /// The next write brings `bytes` to the file and fails.
-    pub(crate) fn tear_write(&self, suffix: &'static str, bytes: usize, error: i32) {
-        self.plan(Fault { operation: Operation::Write, suffix, after: 0, times: 1, error, torn_at: bytes });
+    pub fn tear_write(&self, suffix: &'static str, bytes: usize, error: i32) {
+        let reach = Reach::Bytes(bytes);
+        self.plan(Fault { operation: Operation::Write, suffix, after: 0, times: 1, error, reach });
     }
 
-    pub(crate) fn heal(&self) {
+    pub fn heal(&self) {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Whether all planned single faults have happened.
-    pub(crate) fn is_spent(&self) -> bool {
+    pub fn is_spent(&self) -> bool {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
@@ -78,7 +92,7 @@ impl FaultyDisk {
     }
 
     /// The error the operation is to yield, and for writes how much still happens.
-    fn strike(&self, operation: Operation, path: &Path) -> Option<(io::Error, usize)> {
+    fn strike(&self, operation: Operation, path: &Path) -> Option<(io::Error, Reach)> {
         let name = path.to_string_lossy();
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let index =
@@ -88,12 +102,12 @@ impl FaultyDisk {
             fault.after -= 1;
             return None;
         }
-        let (error, torn_at) = (io::Error::from_raw_os_error(fault.error), fault.torn_at);
+        let (error, reach) = (io::Error::from_raw_os_error(fault.error), fault.reach);
         fault.times -= 1;
         if fault.times == 0 {
             faults.remove(index);
         }
-        Some((error, torn_at))
+        Some((error, reach))
     }
 
     fn check(&self, operation: Operation, path: &Path) -> io::Result<()> {
@@ -108,8 +122,8 @@ impl Disk for FaultyDisk {
         Ok(Arc::new(FaultyFile { file, path: path.to_path_buf(), disk: self.clone() }))
     }
 
-    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
-        OsDisk.list(path)
+    fn list(&self, path: &Path, measured: &dyn Fn(&str) -> bool) -> io::Result<Vec<Entry>> {
+        OsDisk.list(path, measured)
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -188,9 +202,12 @@ impl DiskFile for FaultyFile {
     fn write_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
         match self.disk.strike(Operation::Write, &self.path) {
             None => self.file.write_at(slices, position),
-            Some((error, torn_at)) => {
+            Some((error, reach)) => {
                 let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
-                let reached = &all[..torn_at.min(all.len())];
+                let reached = match reach {
+                    Reach::Bytes(bytes) => &all[..bytes.min(all.len())],
+                    Reach::Half => &all[..all.len() / 2],
+                };
                 self.file.write_at(&[IoSlice::new(reached)], position)?;
                 Err(error)
             }

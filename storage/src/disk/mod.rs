@@ -3,13 +3,13 @@
 //! Everything `storage` asks of a file system goes through [`Disk`], so that a full disk, a torn write and a failed
 //! fsync are ordinary tests. Production has one implementation, [`OsDisk`]. Nothing here knows what a log is.
 
-#[cfg(test)]
-pub(crate) mod faulty;
+#[cfg(any(test, feature = "simulation"))]
+pub mod faulty;
 mod file_bytes;
 mod mapping;
 mod os;
-#[cfg(test)]
-pub(crate) mod powered;
+#[cfg(any(test, feature = "simulation"))]
+pub mod powered;
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -41,7 +41,7 @@ pub enum Open {
 pub struct Entry {
     pub name: String,
     pub is_directory: bool,
-    /// Bytes; 0 for directories.
+    /// Bytes; 0 for directories, and for files whose size was not asked for.
     pub size: u64,
 }
 
@@ -61,8 +61,9 @@ pub trait Lock: Send + Sync + fmt::Debug {}
 /// Names become durable with [`Disk::sync_directory`], content with [`DiskFile::sync`].
 pub trait Disk: Send + Sync + fmt::Debug {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>>;
-    /// In no particular order. Names that are not UTF-8 are reported with replacement characters.
-    fn list(&self, path: &Path) -> io::Result<Vec<Entry>>;
+    /// In no particular order. Names that are not UTF-8 are reported with replacement characters. Sizes cost a look at each
+    /// file, so only those that `measured` accepts by their name have one.
+    fn list(&self, path: &Path, measured: &dyn Fn(&str) -> bool) -> io::Result<Vec<Entry>>;
     fn exists(&self, path: &Path) -> io::Result<bool>;
     fn create_directories(&self, path: &Path) -> io::Result<()>;
     /// Atomic; replaces `to` where it exists.
@@ -136,9 +137,18 @@ pub fn write_all(file: &dyn DiskFile, mut slices: &mut [IoSlice<'_>], mut positi
     Ok(())
 }
 
+/// What a read yields at once: a file within one page is read whole, or the read fails. Unit: bytes.
+const ONE_PAGE: usize = 4096;
+
 /// Reads a whole small file. More than `limit` bytes are an error, so that a damaged directory cannot fill memory.
 pub fn read_file(disk: &dyn Disk, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = disk.open(path, Open::Read)?;
+    // Most have a few lines, and a start reads two for each partition: the size of those need not be asked for.
+    let mut page = [0; ONE_PAGE];
+    let read = read_once(file.as_ref(), &mut page)?;
+    if let Some(content) = page.get(..read).filter(|_| read < ONE_PAGE && read as u64 <= limit) {
+        return Ok(content.to_vec());
+    }
     let length = file.size()?;
     if length > limit {
         return Err(io::Error::new(
@@ -150,6 +160,15 @@ pub fn read_file(disk: &dyn Disk, path: &Path, limit: u64) -> io::Result<Vec<u8>
     let read = read_up_to(file.as_ref(), &mut content, 0)?;
     content.truncate(read);
     Ok(content)
+}
+
+fn read_once(file: &dyn DiskFile, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match file.read_at(buffer, 0) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
 }
 
 /// Replaces `path` by `content` so that a crash leaves either the old or the new file: `path.tmp` is written and

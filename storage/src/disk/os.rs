@@ -49,21 +49,17 @@ impl Disk for OsDisk {
         Ok(Arc::new(OsFile { file: options.open(path)? }))
     }
 
-    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+    fn list(&self, path: &Path, measured: &dyn Fn(&str) -> bool) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for entry in fs::read_dir(path)? {
             let entry = entry?;
-            // A file may vanish between being listed and being looked at: a deletion that was due.
-            let metadata = match fs::metadata(entry.path()) {
-                Ok(metadata) => metadata,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            let name = entry.file_name().to_string_lossy().into_owned();
+            match look_at(&entry, measured(&name)) {
+                Ok((is_directory, size)) => entries.push(Entry { name, is_directory, size }),
+                // A file may vanish between being listed and being looked at: a deletion that was due.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
-            };
-            entries.push(Entry {
-                name: entry.file_name().to_string_lossy().into_owned(),
-                is_directory: metadata.is_dir(),
-                size: if metadata.is_dir() { 0 } else { metadata.len() },
-            });
+            }
         }
         Ok(entries)
     }
@@ -155,6 +151,19 @@ impl Disk for OsDisk {
         let metadata = fs::metadata(path)?;
         Ok(format!("{}:{}.{:09}", metadata.ino(), metadata.mtime(), metadata.mtime_nsec()))
     }
+}
+
+/// Whether it is a directory, and its size. The listing itself says what most of that is.
+fn look_at(entry: &fs::DirEntry, measured: bool) -> io::Result<(bool, u64)> {
+    let kind = entry.file_type()?;
+    let metadata = if kind.is_symlink() {
+        fs::metadata(entry.path())?
+    } else if kind.is_dir() || !measured {
+        return Ok((kind.is_dir(), 0));
+    } else {
+        entry.metadata()?
+    };
+    Ok((metadata.is_dir(), if metadata.is_dir() { 0 } else { metadata.len() }))
 }
 
 /// File systems of this machine whose pages outlive the process that wrote them. Others, those of the network above

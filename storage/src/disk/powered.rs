@@ -1,7 +1,8 @@
 //! A disk whose power fails: what was not synced is there in part, in whole or not at all, as the seed decides.
 //!
 //! Works on real files, and remembers what of them is durable: the content of a file since its last sync, the names of a
-//! folder since the last sync of that. Stricter than the file systems we know: a synced file without a synced name is lost,
+//! folder, those of its folders too, since the last sync of that. What it did not make itself has been there for ever.
+//! Stricter than the file systems we know: a synced file without a synced name is lost,
 //! and writes reach the disk in any order.
 
 use std::collections::BTreeMap;
@@ -15,10 +16,10 @@ use crate::types::TimestampMs;
 
 /// Numbers that follow from a seed (SplitMix64).
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(pub(crate) u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    pub(crate) fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -26,8 +27,8 @@ impl Dice {
     }
 
     /// `0..sides`.
-    pub(crate) fn roll(&mut self, sides: usize) -> usize {
-        (self.next() % sides.max(1) as u64) as usize
+    pub fn roll(&mut self, sides: usize) -> usize {
+        (self.draw() % sides.max(1) as u64) as usize
     }
 }
 
@@ -43,54 +44,109 @@ struct Inode {
     pending: Vec<Change>,
 }
 
+/// What a name stands for, by its place in the world.
+#[derive(Clone, Copy, Debug)]
+enum Node {
+    File(usize),
+    Folder(usize),
+}
+
 #[derive(Clone, Debug)]
 enum Naming {
-    Link(String, usize),
+    Link(String, Node),
     Unlink(String),
     Rename(String, String),
 }
 
 #[derive(Debug, Default)]
 struct Names {
-    live: BTreeMap<String, usize>,
-    durable: BTreeMap<String, usize>,
+    live: BTreeMap<String, Node>,
+    durable: BTreeMap<String, Node>,
     pending: Vec<Naming>,
 }
 
 #[derive(Debug, Default)]
 struct World {
     inodes: Vec<Inode>,
-    folders: BTreeMap<PathBuf, Names>,
+    folders: Vec<Names>,
+    /// Where each folder is now.
+    places: BTreeMap<PathBuf, usize>,
     /// Changes until the power fails; `None`: never.
     left: Option<usize>,
 }
 
-#[derive(Clone, Debug, Default)]
-pub(crate) struct PoweredDisk {
-    world: Arc<Mutex<World>>,
-}
-
-impl PoweredDisk {
-    /// After `changes` more, nothing works any more.
-    pub(crate) fn fail_after(&self, changes: usize) {
-        self.world().left = Some(changes);
+impl World {
+    /// The folder at `path`; one that is met for the first time was always there.
+    fn folder(&mut self, path: &Path) -> usize {
+        if let Some(known) = self.places.get(path) {
+            return *known;
+        }
+        self.folders.push(Names::default());
+        self.places.insert(path.to_path_buf(), self.folders.len() - 1);
+        self.folders.len() - 1
     }
 
-    pub(crate) fn has_failed(&self) -> bool {
-        self.world().left == Some(0)
+    fn look_up(&mut self, path: &Path) -> Option<Node> {
+        let (folder, name) = split(path);
+        let folder = self.folder(&folder);
+        self.folders[folder].live.get(&name).copied()
     }
 
-    /// What is found when the power is back, of the files of `from`, put into the empty folder `to`.
-    pub(crate) fn salvage(&self, from: &Path, to: &Path, dice: &mut Dice) {
-        let world = self.world();
-        let Some(names) = world.folders.get(from) else { return };
+    /// Folders below `from` are found below `to`, or nowhere.
+    fn move_places(&mut self, from: &Path, to: Option<&Path>) {
+        let moved: Vec<PathBuf> = self.places.keys().filter(|path| path.starts_with(from)).cloned().collect();
+        for path in moved {
+            let folder = self.places.remove(&path).expect("listed");
+            if let (Some(to), Ok(rest)) = (to, path.strip_prefix(from)) {
+                // Joining nothing would add a slash.
+                let place = if rest.as_os_str().is_empty() { to.to_path_buf() } else { to.join(rest) };
+                self.places.insert(place, folder);
+            }
+        }
+    }
+
+    fn salvage(&self, folder: usize, to: &Path, dice: &mut Dice) {
+        let names = &self.folders[folder];
         let mut found = names.durable.clone();
         let kept = some_of(names.pending.len(), dice);
         for naming in names.pending.iter().take(kept) {
             apply_naming(&mut found, naming);
         }
-        for (name, inode) in found {
-            std::fs::write(to.join(name), salvaged(&world.inodes[inode], dice)).expect("written");
+        for (name, node) in found {
+            let to = to.join(name);
+            match node {
+                Node::File(inode) => {
+                    std::fs::write(to, salvaged(&self.inodes[inode], dice)).expect("written");
+                }
+                Node::Folder(folder) => {
+                    std::fs::create_dir(&to).expect("created");
+                    self.salvage(folder, &to, dice);
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct PoweredDisk {
+    world: Arc<Mutex<World>>,
+}
+
+impl PoweredDisk {
+    /// After `changes` more, nothing works any more.
+    pub fn fail_after(&self, changes: usize) {
+        self.world().left = Some(changes);
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.world().left == Some(0)
+    }
+
+    /// What is found when the power is back, of all that lies in `from`, put into the empty folder `to`.
+    pub fn salvage(&self, from: &Path, to: &Path, dice: &mut Dice) {
+        let world = self.world();
+        if let Some(folder) = world.places.get(from) {
+            world.salvage(*folder, to, dice);
         }
     }
 
@@ -113,8 +169,9 @@ impl PoweredDisk {
         let mut world = self.world();
         PoweredDisk::tick(&mut world)?;
         let (folder, name) = split(path);
+        let folder = world.folder(&folder);
         let naming = naming(&mut world, &name);
-        let names = world.folders.entry(folder).or_default();
+        let names = &mut world.folders[folder];
         apply_naming(&mut names.live, &naming);
         names.pending.push(naming);
         Ok(())
@@ -135,13 +192,13 @@ fn some_of(count: usize, dice: &mut Dice) -> usize {
     }
 }
 
-fn apply_naming(names: &mut BTreeMap<String, usize>, naming: &Naming) {
+fn apply_naming(names: &mut BTreeMap<String, Node>, naming: &Naming) {
     match naming {
-        Naming::Link(name, inode) => drop(names.insert(name.clone(), *inode)),
+        Naming::Link(name, node) => drop(names.insert(name.clone(), *node)),
         Naming::Unlink(name) => drop(names.remove(name)),
         Naming::Rename(from, to) => {
-            if let Some(inode) = names.remove(from) {
-                names.insert(to.clone(), inode);
+            if let Some(node) = names.remove(from) {
+                names.insert(to.clone(), node);
             }
         }
     }
@@ -185,20 +242,20 @@ fn salvaged(inode: &Inode, dice: &mut Dice) -> Vec<u8> {
 
 impl Disk for PoweredDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
-        let (folder, name) = split(path);
-        let known = self.world().folders.get(&folder).and_then(|names| names.live.get(&name).copied());
+        let known = self.world().look_up(path);
         let inode = match known {
-            Some(inode) if how == Open::Replace => {
+            Some(Node::File(inode)) if how == Open::Replace => {
                 let mut world = self.world();
                 PoweredDisk::tick(&mut world)?;
                 world.inodes[inode].pending.push(Change::Length(0));
                 inode
             }
-            Some(inode) => inode,
+            Some(Node::File(inode)) => inode,
+            Some(Node::Folder(_)) => return Err(io::ErrorKind::IsADirectory.into()),
             None if matches!(how, Open::Create | Open::Replace) => {
                 self.name(path, |world, name| {
                     world.inodes.push(Inode::default());
-                    Naming::Link(name.to_string(), world.inodes.len() - 1)
+                    Naming::Link(name.to_string(), Node::File(world.inodes.len() - 1))
                 })?;
                 self.world().inodes.len() - 1
             }
@@ -208,8 +265,8 @@ impl Disk for PoweredDisk {
         Ok(Arc::new(PoweredFile { file, inode, disk: self.clone() }))
     }
 
-    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
-        OsDisk.list(path)
+    fn list(&self, path: &Path, measured: &dyn Fn(&str) -> bool) -> io::Result<Vec<Entry>> {
+        OsDisk.list(path, measured)
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -217,15 +274,25 @@ impl Disk for PoweredDisk {
     }
 
     fn create_directories(&self, path: &Path) -> io::Result<()> {
-        OsDisk.create_directories(path)
+        let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+        for folder in missing.into_iter().rev() {
+            self.name(folder, |world, name| {
+                let made = world.folder(folder);
+                Naming::Link(name.to_string(), Node::Folder(made))
+            })?;
+            OsDisk.create_directories(folder)?;
+        }
+        Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         if !OsDisk.exists(from)? {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let (_, new_name) = split(to);
+        let (folder, new_name) = split(to);
+        assert_eq!(Some(folder.as_path()), from.parent(), "nothing is renamed into another folder");
         self.name(from, |_, name| Naming::Rename(name.to_string(), new_name))?;
+        self.world().move_places(from, Some(to));
         OsDisk.rename(from, to)
     }
 
@@ -238,20 +305,27 @@ impl Disk for PoweredDisk {
     }
 
     fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        for entry in OsDisk.list(path, &|_| false)? {
+            let inside = path.join(entry.name);
+            if entry.is_directory { self.remove_directory(&inside)? } else { self.remove(&inside)? }
+        }
+        self.name(path, |_, name| Naming::Unlink(name.to_string()))?;
+        self.world().move_places(path, None);
         OsDisk.remove_directory(path)
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world();
         PoweredDisk::tick(&mut world)?;
-        if let Some(names) = world.folders.get_mut(path) {
-            names.durable = names.live.clone();
-            names.pending.clear();
-        }
+        let folder = world.folder(path);
+        let names = &mut world.folders[folder];
+        names.durable = names.live.clone();
+        names.pending.clear();
         Ok(())
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        self.open(path, Open::Create)?;
         OsDisk.lock(path)
     }
 
@@ -303,7 +377,7 @@ impl DiskFile for PoweredFile {
         let powered = PoweredDisk::tick(&mut world);
         world.inodes[self.inode].pending.push(Change::Write(position, bytes));
         powered?;
-        crate::disk::write_all(self.file.as_ref(), &mut slices.to_vec(), position)?;
+        super::write_all(self.file.as_ref(), &mut slices.to_vec(), position)?;
         Ok(slices.iter().map(|slice| slice.len()).sum())
     }
 

@@ -26,7 +26,7 @@ use crate::directory::{LastStop, read_topic_id, write_topic_id};
 use crate::epochs::LeaderEpochs;
 use crate::error::StorageError;
 use crate::producers::{ProducerEntry, ProducerSettings, Producers, VerificationGuard};
-use crate::recovery::{Loaded, Loading};
+use crate::recovery::{self, Loaded, Loading};
 use crate::segment::Segment;
 use crate::segment::files::{FileKind, Home, parse_name};
 use crate::store::Store;
@@ -59,6 +59,13 @@ pub struct LogOptions {
     pub now: TimestampMs,
 }
 
+/// What becomes of a folder that is not there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Create,
+    Fail,
+}
+
 /// The log of one partition. Not locked inside: the owner keeps it in a mutex and appends through `&mut`.
 #[derive(Debug)]
 pub struct Log {
@@ -81,14 +88,27 @@ pub struct Log {
 impl Log {
     /// Opens the log in a folder, or creates it there; repairs what the last stop left behind.
     pub fn open(store: &Store, options: LogOptions) -> Result<Log, StorageError> {
+        Log::open_or(Missing::Create, store, options)
+    }
+
+    /// The same where a folder that has gone meanwhile is not to come back: an error then.
+    pub fn reopen(store: &Store, options: LogOptions) -> Result<Log, StorageError> {
+        Log::open_or(Missing::Fail, store, options)
+    }
+
+    fn open_or(missing: Missing, store: &Store, options: LogOptions) -> Result<Log, StorageError> {
         let disk = store.disk();
         let folder = &options.folder;
-        if !disk.exists(folder).map_err(StorageError::io("look for", folder))? {
-            disk.create_directories(folder).map_err(StorageError::io("create", folder))?;
-            if let Some(parent) = folder.parent() {
-                disk.sync_directory(parent).map_err(StorageError::io("sync", parent))?;
+        let entries = match disk.list(folder, &recovery::is_measured) {
+            Err(error) if missing == Missing::Create && error.kind() == std::io::ErrorKind::NotFound => {
+                disk.create_directories(folder).map_err(StorageError::io("create", folder))?;
+                if let Some(parent) = folder.parent() {
+                    disk.sync_directory(parent).map_err(StorageError::io("sync", parent))?;
+                }
+                Vec::new()
             }
-        }
+            listed => listed.map_err(StorageError::io("list", folder))?,
+        };
         let home = Home::new(disk.clone(), folder.clone());
         let loaded = Loading {
             store,
@@ -100,7 +120,7 @@ impl Log {
             producers: options.producers,
             now: options.now,
         }
-        .load()?;
+        .load(entries)?;
         let mut log = Log::assemble(store, home, &options, loaded);
         log.topic_id = read_topic_id(disk.as_ref(), folder)?;
         if let Some(id) = options.topic_id {
@@ -116,14 +136,14 @@ impl Log {
         folder: &Path,
         recovery_point: Offset,
     ) -> Result<u64, StorageError> {
-        let entries = store.disk().list(folder).map_err(StorageError::io("list", folder))?;
-        let mut segments: Vec<(Offset, u64)> = entries
-            .iter()
-            .filter_map(|entry| match parse_name(&entry.name) {
-                Some((base, FileKind::Records, "")) => Some((base, entry.size)),
-                _ => None,
-            })
-            .collect();
+        let base_of = |name: &str| match parse_name(name) {
+            Some((base, FileKind::Records, "")) => Some(base),
+            _ => None,
+        };
+        let records = |name: &str| base_of(name).is_some();
+        let entries = store.disk().list(folder, &records).map_err(StorageError::io("list", folder))?;
+        let mut segments: Vec<(Offset, u64)> =
+            entries.iter().filter_map(|entry| Some((base_of(&entry.name)?, entry.size))).collect();
         segments.sort_unstable();
         let first = segments.partition_point(|(base, _)| *base <= recovery_point).saturating_sub(1);
         Ok(segments.iter().skip(first).map(|(_, size)| size).sum())
