@@ -14,8 +14,10 @@ use bytes::Bytes;
 use kafka_protocol::messages::alter_partition_reassignments_request::{
     ReassignablePartition, ReassignableTopic,
 };
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::{
-    AlterPartitionReassignmentsRequest, BrokerId, InitProducerIdRequest, ProducerId, TopicName,
+    AlterPartitionReassignmentsRequest, BrokerId, CreateTopicsRequest, DeleteTopicsRequest,
+    DescribeLogDirsRequest, InitProducerIdRequest, ProducerId, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use storage::batch::{Located, headers};
@@ -176,6 +178,8 @@ fn partitions_are_served_while_others_are_still_being_checked() {
         assert_eq!(talk::fetch(&mut connection, TOPIC, 0, 0).0, 0);
         let error = talk::fetch(&mut connection, TOPIC, 2, 0).0;
         assert_eq!(error, NOT_LEADER, "clients come again");
+        let length = fs::metadata(&largest).expect("there").len();
+        assert_eq!(described_size(&mut connection, 2), Some(length as i64));
         support::until("the checkpoint goes on", || {
             let written = fs::read_to_string(&checkpoint).expect("there");
             assert!(written.contains(&line), "what it says of the others stays: {written}");
@@ -197,6 +201,91 @@ fn partitions_are_served_while_others_are_still_being_checked() {
     broker.kill();
     broker.restart();
     assert!(broker.whole_log().contains("the last broker here was killed"), "{}", broker.log());
+}
+
+/// What DescribeLogDirs says of a partition. Unit: bytes.
+fn described_size(connection: &mut Connection, partition: i32) -> Option<i64> {
+    let answer = connection.request(4, &DescribeLogDirsRequest::default().with_topics(None));
+    let topics = answer.results.iter().flat_map(|directory| &directory.topics);
+    let ours = topics.filter(|topic| topic.name.as_str() == TOPIC).flat_map(|topic| &topic.partitions);
+    let sizes: Vec<i64> =
+        ours.filter(|found| found.partition_index == partition).map(|found| found.partition_size).collect();
+    assert!(sizes.len() < 2, "told of twice");
+    sizes.first().copied()
+}
+
+/// Names of the topic's folders, with and without a mark of deletion.
+fn folders(broker: &Broker) -> (Vec<String>, Vec<String>) {
+    let entries = fs::read_dir(broker.log_dir()).expect("listed");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with(TOPIC)).collect();
+    names.sort();
+    names.into_iter().partition(|name| name.ends_with("-delete"))
+}
+
+fn delete_topic(connection: &mut Connection) {
+    let request = DeleteTopicsRequest::default()
+        .with_topic_names(vec![TopicName(StrBytes::from_static_str(TOPIC))])
+        .with_timeout_ms(30_000);
+    assert_eq!(connection.request(4, &request).responses[0].error_code, 0);
+}
+
+/// With three partitions, as soon as the controller is through with a former topic of that name.
+fn make_again(broker: &Broker) {
+    let topic = CreatableTopic::default()
+        .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
+        .with_num_partitions(3)
+        .with_replication_factor(1);
+    let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
+    let mut connection = broker.connect();
+    support::until("the topic to be made", || connection.request(5, &request).topics[0].error_code == 0);
+    for partition in 0..3 {
+        talk::end_offset(&mut connection, TOPIC, partition);
+    }
+}
+
+#[test]
+fn a_partition_that_is_deleted_while_its_log_is_checked_is_gone_at_once_and_for_good() {
+    let mut broker = Broker::start_with(Kind::Ours, &[]);
+    let largest = broker.log_dir().join(format!("{TOPIC}-2/00000000000000000000.log"));
+    for is_made_anew in [false, true] {
+        make_again(&broker);
+        let mut connection = broker.connect();
+        for (partition, batches) in [(0, 1), (1, 1), (2, 10)] {
+            fill_one(&mut connection, partition, batches);
+        }
+        let deleted_before = folders(&broker).0.len();
+        broker.kill();
+        fs::write(broker.log_dir().join(".lock"), "").expect("as if it were another boot");
+        let held = Held::of(&largest);
+        broker.restart();
+        let mut connection = broker.connect();
+        // Served, so the one that is held is being opened.
+        for partition in [0, 1] {
+            assert!(talk::end_offset(&mut connection, TOPIC, partition) > 0);
+        }
+        assert!(described_size(&mut connection, 2) > Some(100_000));
+
+        delete_topic(&mut connection);
+
+        support::until("all folders to be marked", || folders(&broker).1.is_empty());
+        assert_eq!(folders(&broker).0.len(), deleted_before + 3);
+        assert_eq!(described_size(&mut connection, 2), None);
+        if is_made_anew {
+            std::thread::scope(|scope| {
+                let topic = scope.spawn(|| make_again(&broker));
+                assert_eq!(talk::end_offset(&mut connection, TOPIC, 1), 0);
+                held.release();
+                topic.join().expect("all partitions are led");
+            });
+            assert_eq!(talk::end_offset(&mut connection, TOPIC, 2), 0, "nothing of the former");
+        }
+        broker.kill();
+        broker.restart();
+        let expected: &[&str] = if is_made_anew { &["kept-0", "kept-1", "kept-2"] } else { &[] };
+        support::until("what is left to be as it should", || folders(&broker).1 == expected);
+    }
+    assert_eq!(talk::end_offset(&mut broker.connect(), TOPIC, 2), 0);
 }
 
 /// What one producer of the loop knows: values `0..sent`, and which of them at which offset were acknowledged.

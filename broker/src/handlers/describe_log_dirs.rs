@@ -80,6 +80,13 @@ fn topics(house: &House, directory: usize, wanted: &Wanted) -> Vec<DescribeLogDi
             topic.push(describe_partition(&partition));
         }
     }
+    // Apache's broker does not answer before all its logs are checked.
+    for (id, size) in house.partitions.lying_in(directory, &asked) {
+        let described = DescribeLogDirsPartition::default()
+            .with_partition_index(id.partition)
+            .with_partition_size(i64::try_from(size).unwrap_or(i64::MAX));
+        topics.entry(Arc::clone(&id.topic)).or_default().push(described);
+    }
     for future in house.partitions.futures_in(directory) {
         if asked(&future.id) {
             topics.entry(Arc::clone(&future.id.topic)).or_default().push(describe_future(&future));

@@ -1,15 +1,18 @@
 //! Partitions that lie here and are still being checked, while others are served already.
 //!
 //! What the controller says of them is taken, and carried out when they are ready; clients are told to come again, as by
-//! any broker that does not lead. Always true: a partition is awaited or hosted, never both, and what a checkpoint file
+//! any broker that does not lead. One that is to be deleted is not waited for: its folders are renamed at once, and whoever
+//! is checking them finds out. Always true: a partition is awaited or hosted, never both, and what a checkpoint file
 //! says of an awaited one stays there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use coordinator::replication::{StaleRole, check_role, may_stop};
 use kafka_protocol::messages::leader_and_isr_request::LeaderAndIsrPartitionState;
 use storage::checkpoint::OffsetCheckpoint;
+use storage::directory::{Folder, FolderKind};
 use storage::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 use crate::partition::hosting::Hosted;
@@ -29,19 +32,38 @@ struct Waiting {
     words: Vec<Word>,
 }
 
+impl Waiting {
+    fn is_in(&self, directory: usize) -> bool {
+        self.folders.iter().any(|folder| folder.directory == directory)
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.words.iter().any(|word| matches!(word, Word::Stop { delete: true, .. }))
+    }
+}
+
 /// One that is awaited no more.
 pub(super) struct Arrived {
     pub(super) id: TopicPartition,
-    pub(super) hosted: Hosted,
+    /// `None`: it was deleted meanwhile.
+    pub(super) hosted: Option<Hosted>,
     pub(super) words: Vec<Word>,
 }
 
 #[derive(Default)]
 pub(super) struct Awaited {
     all: HashMap<TopicPartition, Waiting>,
+    /// Of the directories, until everything is open.
+    inventories: Vec<Arc<Inventory>>,
+    /// Folders that have got another name since.
+    condemned: HashSet<PathBuf>,
 }
 
 impl Awaited {
+    pub(super) fn begin(&mut self, inventories: &[Arc<Inventory>]) {
+        self.inventories = inventories.to_vec();
+    }
+
     pub(super) fn expect(&mut self, id: TopicPartition, inventory: &Arc<Inventory>) {
         let waiting = self.all.entry(id).or_insert_with(|| Waiting {
             folders: Vec::new(),
@@ -54,6 +76,50 @@ impl Awaited {
     /// Gives back what is not needed any more.
     pub(super) fn shrink(&mut self) {
         self.all.shrink_to_fit();
+        if self.all.is_empty() {
+            self.inventories.clear();
+            self.condemned.clear();
+        }
+    }
+
+    /// Folders of a partition that may still have to be opened, copies on their way included. They count as condemned from
+    /// here on.
+    pub(super) fn condemn(&mut self, id: &TopicPartition) -> Vec<(usize, PathBuf)> {
+        let mut found = Vec::new();
+        for inventory in &self.inventories {
+            let expected = self.all.get(id).is_some_and(|waiting| waiting.is_in(inventory.directory));
+            let unopened = |folder: &&Folder| match folder.kind {
+                FolderKind::Current => expected,
+                FolderKind::Future => true,
+                FolderKind::Deleted | FolderKind::Stray => false,
+            };
+            let folders = inventory.folders_of(id).filter(unopened);
+            found.extend(folders.map(|folder| (inventory.directory, folder.path.clone())));
+        }
+        self.condemned.extend(found.iter().map(|(_, path)| path.clone()));
+        found
+    }
+
+    pub(super) fn is_condemned(&self, folder: &Path) -> bool {
+        self.condemned.contains(folder)
+    }
+
+    /// Nothing comes from a condemned folder in `directory`. Yields the partition when no other one is awaited.
+    pub(super) fn pass_over(&mut self, id: &TopicPartition, directory: usize) -> Option<Arrived> {
+        let waiting = self.all.get_mut(id)?;
+        waiting.folders.retain(|folder| folder.directory != directory);
+        self.take_ready(id)
+    }
+
+    /// What is open of a partition that is to be deleted.
+    pub(super) fn take_open(&mut self, id: &TopicPartition) -> Option<Hosted> {
+        self.all.get_mut(id)?.ready.take()
+    }
+
+    /// Partitions that lie in `directory` and are not open yet.
+    pub(super) fn lying_in(&self, directory: usize) -> Vec<TopicPartition> {
+        let here = self.all.iter().filter(|(_, waiting)| waiting.is_in(directory) && !waiting.is_deleted());
+        here.map(|(id, _)| id.clone()).collect()
     }
 
     pub(super) fn contains(&self, id: &TopicPartition) -> bool {
@@ -61,7 +127,7 @@ impl Awaited {
     }
 
     pub(super) fn is_any_in(&self, directory: usize) -> bool {
-        self.all.values().any(|waiting| waiting.folders.iter().any(|folder| folder.directory == directory))
+        self.all.values().any(|waiting| waiting.is_in(directory))
     }
 
     /// A role for later. `None` where the partition is not awaited.
@@ -92,8 +158,7 @@ impl Awaited {
         {
             return false;
         }
-        let deleted = waiting.words.iter().any(|word| matches!(word, Word::Stop { delete: true, .. }));
-        if !deleted {
+        if !waiting.is_deleted() {
             waiting.words.clear();
             waiting.words.push(Word::Stop { epoch, delete });
         } else {
@@ -126,7 +191,8 @@ impl Awaited {
         }
         let done = self.all.iter().filter(|(_, waiting)| waiting.folders.is_empty());
         let done: Vec<TopicPartition> = done.map(|(id, _)| id.clone()).collect();
-        done.iter().filter_map(|id| self.take_ready(id)).collect()
+        let taken = done.iter().filter_map(|id| self.take_ready(id));
+        taken.filter(|arrived| arrived.hosted.is_some()).collect()
     }
 
     fn take_ready(&mut self, id: &TopicPartition) -> Option<Arrived> {
@@ -134,7 +200,7 @@ impl Awaited {
             return None;
         }
         let (id, waiting) = self.all.remove_entry(id)?;
-        Some(Arrived { id, hosted: waiting.ready?, words: waiting.words })
+        Some(Arrived { id, hosted: waiting.ready, words: waiting.words })
     }
 
     /// What the checkpoint files said of those in `directory`.
@@ -143,10 +209,11 @@ impl Awaited {
         directory: usize,
         checkpoint: OffsetCheckpoint,
     ) -> Vec<(TopicPartition, Offset)> {
-        let here = self.all.iter().filter_map(|(id, waiting)| {
-            let inventory = waiting.folders.iter().find(|folder| folder.directory == directory)?;
-            Some((id.clone(), inventory.offsets(checkpoint).get(id).copied()?))
-        });
+        let here =
+            self.all.iter().filter(|(_, waiting)| !waiting.is_deleted()).filter_map(|(id, waiting)| {
+                let inventory = waiting.folders.iter().find(|folder| folder.directory == directory)?;
+                Some((id.clone(), inventory.offsets(checkpoint).get(id).copied()?))
+            });
         here.collect()
     }
 }
@@ -159,12 +226,15 @@ mod tests {
 
     use super::*;
 
+    /// With a log of `t-0`, its copy on the way here, and neighbours by name.
     fn inventory(directory: usize) -> Arc<Inventory> {
         let id = TopicPartition::new("t", 0);
+        let names = ["t-0", "t-0-1", "t-0.0f-delete", "t-0.0f-future", "t-1"];
+        let folder = |name: &str| Folder::of(&Path::new("/logs").join(name)).expect("a folder");
         Arc::new(Inventory {
             directory,
             last_stop: LastStop::Unclean,
-            folders: Vec::new(),
+            folders: names.map(folder).to_vec(),
             recovery_points: BTreeMap::from([(id, Offset(7))]),
             log_starts: BTreeMap::new(),
             high_watermarks: BTreeMap::new(),
@@ -178,8 +248,10 @@ mod tests {
 
     fn waiting(directories: &[usize]) -> (TopicPartition, Awaited) {
         let (id, mut awaited) = (TopicPartition::new("t", 0), Awaited::default());
-        for directory in directories {
-            awaited.expect(id.clone(), &inventory(*directory));
+        let inventories: Vec<_> = directories.iter().map(|directory| inventory(*directory)).collect();
+        awaited.begin(&inventories);
+        for inventory in &inventories {
+            awaited.expect(id.clone(), inventory);
         }
         (id, awaited)
     }
@@ -215,6 +287,27 @@ mod tests {
         assert_eq!(words(&awaited, &id), ["stop true", "role 0"]);
         assert!(awaited.hear_stop(&id, LeaderEpoch::NONE, false));
         assert_eq!(words(&awaited, &id), ["stop true"]);
+    }
+
+    #[test]
+    fn of_a_deleted_one_nothing_comes_but_the_role_it_was_given_after() {
+        let (id, mut awaited) = waiting(&[0, 1]);
+        assert!(awaited.hear_stop(&id, LeaderEpoch::NONE, true));
+        let name = |(directory, path): (usize, PathBuf)| format!("{directory}{}", path.display());
+        let folders: Vec<String> = awaited.condemn(&id).into_iter().map(name).collect();
+        assert_eq!(folders, ["0/logs/t-0", "0/logs/t-0.0f-future", "1/logs/t-0", "1/logs/t-0.0f-future"]);
+        assert!(awaited.is_condemned(Path::new("/logs/t-0")));
+        assert!(!awaited.is_condemned(Path::new("/logs/t-0-1")));
+        assert!(awaited.lying_in(0).is_empty());
+        assert!(awaited.checkpointed(1, OffsetCheckpoint::RecoveryPoints).is_empty());
+        awaited.hear_role(&id, TopicId::ZERO, &role(0));
+
+        assert!(awaited.pass_over(&id, 1).is_none(), "the other one is still being looked at");
+        let arrived = awaited.pass_over(&id, 0).expect("nothing is awaited any more");
+        assert!(arrived.hosted.is_none());
+        assert!(matches!(arrived.words[..], [Word::Stop { delete: true, .. }, Word::Role { .. }]));
+        awaited.shrink();
+        assert!(awaited.condemn(&id).is_empty(), "everything is open");
     }
 
     #[test]

@@ -167,3 +167,58 @@ impl Directories {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use storage::disk::OsDisk;
+
+    use super::*;
+
+    fn directories() -> (tempfile::TempDir, Directories) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let directory = LogDirectory::open(Arc::new(OsDisk), folder.path()).expect("opened");
+        (folder, Directories::new(vec![directory], 0))
+    }
+
+    fn found(offset: i64) -> BTreeMap<TopicPartition, Offset> {
+        BTreeMap::from([(TopicPartition::new("t", 0), Offset(offset))])
+    }
+
+    #[test]
+    fn what_was_found_earlier_does_not_replace_what_was_found_later() {
+        let (_folder, directories) = directories();
+        let kind = OffsetCheckpoint::HighWatermarks;
+        let slow_look = || {
+            directories[0].checkpoint(kind, || found(2)).expect("written meanwhile");
+            found(1)
+        };
+
+        directories[0].checkpoint(kind, slow_look).expect("left out");
+
+        assert_eq!(directories[0].directory.offsets(kind).expect("read"), found(2));
+        directories[0].checkpoint(kind, || found(3)).expect("written");
+        assert_eq!(directories[0].directory.offsets(kind).expect("read"), found(3));
+    }
+
+    #[test]
+    fn any_number_may_write_a_checkpoint_at_a_time() {
+        let (_folder, directories) = directories();
+        let kind = OffsetCheckpoint::RecoveryPoints;
+        thread::scope(|scope| {
+            for writer in 0..4 {
+                let state = &directories[0];
+                scope.spawn(move || {
+                    for round in 0..25 {
+                        let offsets = || found(100 * writer + round);
+                        state.checkpoint(kind, offsets).expect("nobody takes the file away");
+                    }
+                });
+            }
+        });
+        let left = directories[0].directory.offsets(kind).expect("a whole file");
+        assert_eq!(left.len(), 1);
+    }
+}

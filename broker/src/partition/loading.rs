@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use storage::checkpoint::OffsetCheckpoint;
-use storage::directory::{Folder, FolderKind, LastStop};
+use storage::directory::{self, Folder, FolderKind, LastStop};
 use storage::error::StorageError;
 use storage::log::{Log, LogOptions};
 use storage::types::{Offset, TopicPartition};
@@ -86,6 +86,7 @@ impl Partitions {
         }
         let jobs: Vec<Job> = inventories.iter().flat_map(jobs_of).collect();
         descriptors::advise(jobs.len());
+        self.awaited().begin(&inventories);
         for job in jobs.iter().filter(|job| job.folder.kind == FolderKind::Current) {
             self.awaited().expect(job.folder.partition.clone(), &job.inventory);
         }
@@ -105,6 +106,24 @@ impl Partitions {
     pub(crate) fn work_off(&self, backlog: &Backlog, role_taken: &(dyn Fn(RoleChange) + Sync)) {
         self.open_all(&backlog.jobs, backlog.threads, role_taken);
         self.resume_moves();
+    }
+
+    /// Partitions in a directory that are wanted and still being checked, with what their records take on the disk. Unit:
+    /// bytes.
+    pub(crate) fn lying_in(
+        &self,
+        index: usize,
+        wanted: &dyn Fn(&TopicPartition) -> bool,
+    ) -> Vec<(TopicPartition, u64)> {
+        let mut ids = self.awaited().lying_in(index);
+        ids.retain(wanted);
+        let sized = ids.into_iter().map(|id| {
+            let folder = self.directories[index].path().join(directory::partition_name(&id));
+            // Where it cannot be listed, whoever checks it will say so.
+            let size = Log::unchecked_bytes(&self.store, &folder, Offset::ZERO).unwrap_or(0);
+            (id, size)
+        });
+        sized.collect()
     }
 
     /// Yields the last failure of a directory.
@@ -156,11 +175,20 @@ impl Partitions {
         if self.directories[index].is_offline() {
             return Ok(());
         }
+        let is_condemned = || self.awaited().is_condemned(&job.folder.path);
+        if is_condemned() {
+            self.pass_over(&job.folder, index).into_iter().for_each(role_taken);
+            return Ok(());
+        }
         let opened = self.open_log(&job.inventory, &job.folder).and_then(|hosted| match hosted {
-            Some(hosted) => self.arrive(&job.folder.partition, hosted),
+            Some(hosted) => self.arrive(&job.folder, hosted),
             None => Ok(None),
         });
         match opened {
+            Err(_) if is_condemned() => {
+                self.pass_over(&job.folder, index).into_iter().for_each(role_taken);
+                Ok(())
+            }
             Ok(change) => {
                 change.into_iter().for_each(role_taken);
                 Ok(())
@@ -179,7 +207,7 @@ impl Partitions {
         let offset_of =
             |offsets: &BTreeMap<TopicPartition, Offset>| offsets.get(id).copied().unwrap_or(Offset::ZERO);
         let config = self.configs.of(&id.topic);
-        let mut log = Log::open(
+        let mut log = Log::reopen(
             &self.store,
             LogOptions {
                 folder: folder.path.clone(),
@@ -195,6 +223,10 @@ impl Partitions {
         )?;
         if folder.kind == FolderKind::Future {
             log.set_high_watermark(offset_of(&inventory.high_watermarks));
+            let _roles = self.obey();
+            if self.awaited().is_condemned(&folder.path) {
+                return Ok(None);
+            }
             if let Some((directory, spare)) = self.moves.found(id.clone(), inventory.directory, log) {
                 warn!(partition = %id, "found two copies that were to replace it; one of them goes");
                 self.discard(directory, spare);

@@ -15,18 +15,16 @@ use storage::checkpoint::OffsetCheckpoint;
 use storage::directory;
 use storage::error::{AppendError, ReadError, StorageError};
 use storage::log::{Log, LogReader};
-use storage::types::{Offset, TimestampMs, TopicPartition};
+use storage::types::{Offset, TopicPartition};
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use crate::clock;
 use crate::errors::WireError;
 use crate::partition::copying::{
     Copied, STEP_BYTES, StepError, copy, copy_rest, has_all_of, history_differs,
 };
 use crate::partition::hosting::Hosted;
-use crate::partition::registry::Condemned;
 use crate::partition::{Partition, Partitions};
 
 /// A move may end when no more than this is missing: it is copied under the partition's lock. Unit: bytes.
@@ -285,9 +283,7 @@ impl Partitions {
             self.report(directory, &error);
             return;
         }
-        let due = TimestampMs(clock::wall().0.saturating_add(log.config().file_delete_delay_ms));
-        let condemned = Condemned { directory, folder: log.folder(), due };
-        self.condemned.lock().unwrap_or_else(PoisonError::into_inner).push(condemned);
+        self.condemn(directory, log.folder(), log.config().file_delete_delay_ms);
     }
 
     /// One partition lies in two directories, as after a crash at the very end of a move. Where one log has all that the
@@ -307,10 +303,7 @@ impl Partitions {
         let id = kept.partition.id();
         warn!(partition = %id, kept = %self.directories[kept.directory].path().display(), "found in two log directories, as after a crash at the end of a move; the one that has everything stays");
         let folder = spare.partition.rename_folder(&directory::delete_name(id, Uuid::new_v4().as_u128()))?;
-        let delay = spare.partition.config().log.file_delete_delay_ms;
-        let due = TimestampMs(clock::wall().0.saturating_add(delay));
-        let condemned = Condemned { directory: spare.directory, folder, due };
-        self.condemned.lock().unwrap_or_else(PoisonError::into_inner).push(condemned);
+        self.condemn(spare.directory, folder, spare.partition.config().log.file_delete_delay_ms);
         Ok(kept)
     }
 
@@ -380,6 +373,10 @@ impl Partitions {
         let mut inner = partition.lock();
         if history_differs(&inner.log, future).is_some() || !copy_rest(&inner, future)? {
             return Ok(Step::Wait);
+        }
+        if future.recovery_point() < inner.log.recovery_point() {
+            // What its records were promised in the old place is true in the new one before the old one goes.
+            future.flush().run()?;
         }
         let Some(mut future) = log.take() else { return Ok(Step::Done) };
         future.update_config(inner.log.config().clone());
@@ -457,3 +454,6 @@ impl Partitions {
         failed.count() + waiting
     }
 }
+
+#[cfg(test)]
+mod power_cuts;

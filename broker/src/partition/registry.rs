@@ -161,6 +161,19 @@ pub(super) struct Inventory {
 }
 
 impl Inventory {
+    /// The folders of one partition: its log, and copies on their way.
+    pub(super) fn folders_of<'a>(&'a self, id: &TopicPartition) -> impl Iterator<Item = &'a Folder> {
+        let name = directory::partition_name(id);
+        let name_of = |folder: &Folder| folder.path.file_name().map(|name| name.as_encoded_bytes().to_vec());
+        let first = self.folders.partition_point(|folder| name_of(folder) < Some(name.clone().into_bytes()));
+        let id = id.clone();
+        let same_name = move |folder: &&Folder| {
+            let found = folder.path.file_name().unwrap_or_default().as_encoded_bytes();
+            found.starts_with(name.as_bytes())
+        };
+        self.folders.iter().skip(first).take_while(same_name).filter(move |folder| folder.partition == id)
+    }
+
     pub(super) fn offsets(&self, checkpoint: OffsetCheckpoint) -> &BTreeMap<TopicPartition, Offset> {
         match checkpoint {
             OffsetCheckpoint::RecoveryPoints => &self.recovery_points,
@@ -208,12 +221,17 @@ impl Partitions {
 
     /// Folders of earlier deletions go after `file.delete.delay.ms`, as they would have without the restart.
     pub(super) fn condemn_leftovers(&self, inventory: &Inventory) {
-        let mut condemned = self.condemned.lock().unwrap_or_else(PoisonError::into_inner);
+        let delay = self.configs.defaults().log.file_delete_delay_ms;
         for folder in inventory.folders.iter().filter(|folder| folder.kind == FolderKind::Deleted) {
-            let delay = self.configs.defaults().log.file_delete_delay_ms;
-            let due = TimestampMs(clock::wall().0.saturating_add(delay));
-            condemned.push(Condemned { directory: inventory.directory, folder: folder.path.clone(), due });
+            self.condemn(inventory.directory, folder.path.clone(), delay);
         }
+    }
+
+    /// A folder with the name of a deleted one goes when `delay_ms` have passed.
+    pub(super) fn condemn(&self, directory: usize, folder: PathBuf, delay_ms: i64) {
+        let due = TimestampMs(clock::wall().0.saturating_add(delay_ms));
+        let condemned = Condemned { directory, folder, due };
+        self.condemned.lock().unwrap_or_else(PoisonError::into_inner).push(condemned);
     }
 
     /// A new, empty log in the directory with the fewest partitions.

@@ -11,19 +11,18 @@ use kafka_protocol::messages::stop_replica_response::StopReplicaPartitionError;
 use kafka_protocol::messages::{
     LeaderAndIsrRequest, LeaderAndIsrResponse, StopReplicaRequest, StopReplicaResponse,
 };
-use storage::directory;
+use storage::directory::{self, Folder, FolderKind};
 use storage::error::StorageError;
-use storage::types::{BrokerId, LeaderEpoch, TimestampMs, TopicId, TopicPartition};
+use storage::types::{BrokerId, LeaderEpoch, TopicId, TopicPartition};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::clock;
 use crate::errors::WireError;
 use crate::partition::Partition;
 use crate::partition::awaited::{Arrived, Word};
 use crate::partition::hosting::Hosted;
 use crate::partition::parallel::{self, waiting_for_disk};
-use crate::partition::registry::{Condemned, Partitions};
+use crate::partition::registry::Partitions;
 
 /// Why a replica stays in the role it has.
 #[derive(Debug, thiserror::Error)]
@@ -191,17 +190,28 @@ impl Partitions {
     }
 
     /// A log that was awaited is open: it is served from now on, in the role it has by now. Yields its change.
-    pub(super) fn arrive(
-        &self,
-        id: &TopicPartition,
-        hosted: Hosted,
-    ) -> Result<Option<RoleChange>, StorageError> {
+    pub(super) fn arrive(&self, folder: &Folder, hosted: Hosted) -> Result<Option<RoleChange>, StorageError> {
         let _roles = self.obey();
         if self.is_closing() {
             return Ok(None);
         }
-        let arrived = self.awaited().arrive(id, hosted, |one, other| self.settle_twins(one, other))?;
+        let id = &folder.partition;
+        let arrived = if self.awaited().is_condemned(&folder.path) {
+            self.awaited().pass_over(id, hosted.directory)
+        } else {
+            self.awaited().arrive(id, hosted, |one, other| self.settle_twins(one, other))?
+        };
         Ok(arrived.and_then(|arrived| self.settle_in(arrived)))
+    }
+
+    /// The same for a log that was deleted before it was open.
+    pub(super) fn pass_over(&self, folder: &Folder, directory: usize) -> Option<RoleChange> {
+        let _roles = self.obey();
+        if self.is_closing() || folder.kind != FolderKind::Current {
+            return None;
+        }
+        let arrived = self.awaited().pass_over(&folder.partition, directory)?;
+        self.settle_in(arrived)
     }
 
     /// Nothing more comes from a directory. Yields the changes of those that lie in another one too.
@@ -212,14 +222,16 @@ impl Partitions {
     }
 
     fn settle_in(&self, Arrived { id, hosted, words }: Arrived) -> Option<RoleChange> {
-        let partition = Arc::clone(&hosted.partition);
-        self.hosted.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), hosted);
-        // They may have changed while the log was being opened.
-        let config = self.configs.of(&id.topic);
-        if !Arc::ptr_eq(&config, &partition.config()) {
-            partition.set_config(config);
+        if let Some(hosted) = hosted {
+            let partition = Arc::clone(&hosted.partition);
+            self.hosted.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), hosted);
+            // They may have changed while the log was being opened.
+            let config = self.configs.of(&id.topic);
+            if !Arc::ptr_eq(&config, &partition.config()) {
+                partition.set_config(config);
+            }
+            partition.set_producer_settings(self.producer_settings());
         }
-        partition.set_producer_settings(self.producer_settings());
         let told = !words.is_empty();
         for word in words {
             match word {
@@ -285,8 +297,10 @@ impl Partitions {
             self.give_up_move(id);
         }
         let Some(hosted) = self.hosted(id) else {
-            let heard = self.awaited().hear_stop(id, epoch, delete);
-            return if heard { Ok(()) } else { Err(ResponseError::FencedLeaderEpoch) };
+            if !self.awaited().hear_stop(id, epoch, delete) {
+                return Err(ResponseError::FencedLeaderEpoch);
+            }
+            return if delete { self.delete_unopened(id) } else { Ok(()) };
         };
         if self.directories[hosted.directory].is_offline() {
             return Err(ResponseError::KafkaStorageError);
@@ -298,8 +312,13 @@ impl Partitions {
         if !delete {
             return Ok(());
         }
+        self.delete_unopened(id)?;
         self.hosted.write().unwrap_or_else(PoisonError::into_inner).remove(id);
         self.directories.note_watermark();
+        self.delete_hosted(id, &hosted)
+    }
+
+    fn delete_hosted(&self, id: &TopicPartition, hosted: &Hosted) -> Result<(), ResponseError> {
         let name = directory::delete_name(id, Uuid::new_v4().as_u128());
         let renamed = hosted.partition.rename_folder(&name);
         let folder = renamed.map_err(|error| {
@@ -307,10 +326,31 @@ impl Partitions {
             error.wire()
         })?;
         info!(partition = %id, "replica deleted; its files go after file.delete.delay.ms");
-        let delay = hosted.partition.config().log.file_delete_delay_ms;
-        let due = TimestampMs(clock::wall().0.saturating_add(delay));
-        let condemned = Condemned { directory: hosted.directory, folder, due };
-        self.condemned.lock().unwrap_or_else(PoisonError::into_inner).push(condemned);
+        self.condemn(hosted.directory, folder, hosted.partition.config().log.file_delete_delay_ms);
+        Ok(())
+    }
+
+    /// Deletes what of a partition is not open yet, or on its way to be. Its folders have another name when this returns:
+    /// the controller forgets a deletion that was answered, and after a crash nobody would delete them.
+    fn delete_unopened(&self, id: &TopicPartition) -> Result<(), ResponseError> {
+        let open = self.awaited().take_open(id);
+        if let Some(open) = open {
+            self.delete_hosted(id, &open)?;
+        }
+        let unopened = self.awaited().condemn(id);
+        for (directory, folder) in unopened {
+            let name = directory::delete_name(id, Uuid::new_v4().as_u128());
+            let state = &self.directories[directory];
+            let renamed = state.directory.rename_folder(&folder, &name).map_err(|error| {
+                self.report(directory, &error);
+                error.wire()
+            })?;
+            if renamed {
+                info!(partition = %id, "replica deleted while its log was checked; its files go after file.delete.delay.ms");
+                let delay = self.configs.of(&id.topic).log.file_delete_delay_ms;
+                self.condemn(directory, state.path().join(name), delay);
+            }
+        }
         Ok(())
     }
 }
