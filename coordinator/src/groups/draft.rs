@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rpds::RedBlackTreeSetSync as SharedSet;
 
 use super::command::{JoinRefused, Joined, Reply, Synced};
 use super::config::{GroupConfig, REJOIN_WAIT_MIN_MS};
@@ -59,8 +60,9 @@ impl<'a> Draft<'a> {
     /// Expects the next heartbeat within `timeout_ms`; a member that waits for us is not expected to send one.
     pub(super) fn await_heartbeat_for(&mut self, member_id: &str, timeout_ms: i64) {
         let deadline = self.now.mono.after_ms(timeout_ms);
-        if let Some(member) = self.roster.member_mut(member_id) {
-            member.deadline = Some(deadline).filter(|_| member.owes_heartbeat());
+        if let Some(member) = self.roster.members.get(member_id) {
+            let deadline = Some(deadline).filter(|_| member.owes_heartbeat());
+            self.roster.set_deadline(member_id, deadline);
         }
     }
 
@@ -142,7 +144,7 @@ impl<'a> Draft<'a> {
         if self.roster.state == State::CompletingRebalance {
             self.fail_syncs(GroupError::RebalanceInProgress);
         }
-        self.roster.pending_sync.clear();
+        self.roster.pending_sync = SharedSet::new_sync();
         self.roster.sync_deadline = None;
 
         let timeout_ms = self.roster.rebalance_timeout_ms();
@@ -243,7 +245,7 @@ impl<'a> Draft<'a> {
         self.roster.generation = self.roster.generation.wrapping_add(1);
         self.roster.protocol = None;
         self.roster.subscribed = self.roster.subscribed_topics();
-        self.roster.pending_sync.clear();
+        self.roster.pending_sync = SharedSet::new_sync();
         self.enter(State::Empty);
         self.store();
     }
@@ -295,11 +297,11 @@ impl<'a> Draft<'a> {
     /// Members that have not sent their SyncGroup in time are out.
     pub(super) fn sync_timer_expired(&mut self) {
         self.roster.sync_deadline = None;
-        let late = std::mem::take(&mut self.roster.pending_sync);
+        let late = std::mem::replace(&mut self.roster.pending_sync, SharedSet::new_sync());
         if late.is_empty() {
             return;
         }
-        for member_id in &late {
+        for member_id in late.iter() {
             self.remove(member_id);
         }
         self.rebalance_unless_preparing();

@@ -63,7 +63,7 @@ fn accepts(config: &GroupConfig, roster: &Roster, member_id: &str) -> bool {
         State::PreparingRebalance => {
             member.is_some_and(|member| member.parked_join.is_some()) || roster.awaiting_join < max
         }
-        State::CompletingRebalance | State::Stable => member.is_some() || roster.members.len() < max,
+        State::CompletingRebalance | State::Stable => member.is_some() || roster.members.size() < max,
     }
 }
 
@@ -81,11 +81,11 @@ fn join_as_stranger(draft: &mut Draft<'_>, ticket: Ticket, join: &Join) {
     if join.handshake == Handshake::None {
         return add_member(draft, ticket, join, &member_id);
     }
-    if draft.roster.pending.len() >= PENDING_MEMBERS_MAX {
+    if draft.roster.pending.size() >= PENDING_MEMBERS_MAX {
         return draft.refuse_join(ticket, &unknown(), GroupError::GroupMaxSizeReached);
     }
     let lapses = draft.now.mono.after_ms(i64::from(join.session_timeout_ms));
-    draft.roster.pending.insert(Arc::clone(&member_id), lapses);
+    draft.roster.reserve(Arc::clone(&member_id), lapses);
     draft.refuse_join(ticket, &member_id, GroupError::MemberIdRequired);
 }
 

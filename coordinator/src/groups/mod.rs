@@ -198,7 +198,7 @@ impl Groups {
     }
 
     fn set_timer(&mut self, id: &GroupId, at: Option<Monotonic>) {
-        let Some(group) = self.groups.get_mut(id) else { return };
+        let Some(group) = self.groups.get_mut(id).filter(|group| group.timer != at) else { return };
         if let Some(before) = std::mem::replace(&mut group.timer, at) {
             self.timers.remove(&(before, Arc::clone(id)));
         }
@@ -316,7 +316,7 @@ impl Machine for Groups {
             let mut started = match &group.members {
                 Membership::Classic(roster) => {
                     let mut draft = self.draft(now, id);
-                    if roster.members.len() > size_max {
+                    if roster.members.size() > size_max {
                         draft.prepare_rebalance();
                     }
                     for member_id in roster.members.keys() {
@@ -424,9 +424,7 @@ impl Machine for Groups {
             Note::Heard { group: id, member_id, until } => {
                 let Some(group) = self.groups.get_mut(&id) else { return };
                 let Membership::Classic(roster) = &mut group.members else { return };
-                if let Some(member) = roster.member_mut(&member_id) {
-                    member.deadline = until;
-                }
+                roster.set_deadline(&member_id, until);
                 if until.is_some_and(|until| group.timer.is_none_or(|at| until < at)) {
                     self.set_timer(&id, until);
                 }

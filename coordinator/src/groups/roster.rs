@@ -1,13 +1,15 @@
 //! Who is in a group, and where its rebalance stands: everything about a group except its offsets.
 //!
-//! Cheap to copy (members are shared), because a decision works on a copy: see `draft`. Always true: `supported`
-//! counts the members that list a protocol, `awaiting_join` those with a parked join, `static_members` maps exactly
-//! the instance ids of the members. Knows no time beyond the deadlines it holds, and no log.
+//! Cheap to copy, however many members it has, because a decision works on a copy (see `draft`): a copy shares with its
+//! original whatever neither has changed. Always true: `supported` counts the members that list a protocol, `awaiting_join`
+//! those with a parked join, `static_members` maps exactly the instance ids of the members, and no member's deadline is
+//! before `soonest`. Knows no time beyond the deadlines it holds, and no log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rpds::{RedBlackTreeMapSync as SharedMap, RedBlackTreeSetSync as SharedSet};
 use storage::types::TimestampMs;
 
 use super::command::{GroupDescription, JoinedMember, MemberDescription};
@@ -101,19 +103,21 @@ pub struct Roster {
     pub(super) protocol_type: Option<Arc<str>>,
     pub(super) protocol: Option<Arc<str>>,
     pub(super) leader: Option<MemberId>,
-    pub(super) members: BTreeMap<MemberId, Arc<Member>>,
-    pub(super) static_members: BTreeMap<Arc<str>, MemberId>,
+    pub(super) members: SharedMap<MemberId, Arc<Member>>,
+    pub(super) static_members: SharedMap<Arc<str>, MemberId>,
     supported: BTreeMap<Arc<str>, usize>,
     pub(super) awaiting_join: usize,
     /// Ids handed out but not yet used, and when they lapse.
-    pub(super) pending: BTreeMap<MemberId, Monotonic>,
+    pub(super) pending: SharedMap<MemberId, Monotonic>,
     /// Members that have not yet sent the SyncGroup of this generation.
-    pub(super) pending_sync: BTreeSet<MemberId>,
+    pub(super) pending_sync: SharedSet<MemberId>,
     pub(super) sync_deadline: Option<Monotonic>,
+    /// No deadline of a member or of an id that was handed out is before this; it may be later, see [`Roster::settle`].
+    soonest: Option<Monotonic>,
     pub(super) rebalance: Option<RebalanceTimer>,
     pub(super) new_member_added: bool,
     /// Of a consumer group whose members' metadata could be read.
-    pub(super) subscribed: Option<BTreeSet<Arc<str>>>,
+    pub(super) subscribed: Option<Arc<BTreeSet<Arc<str>>>>,
 }
 
 impl Roster {
@@ -125,13 +129,14 @@ impl Roster {
             protocol_type: None,
             protocol: None,
             leader: None,
-            members: BTreeMap::new(),
-            static_members: BTreeMap::new(),
+            members: SharedMap::new_sync(),
+            static_members: SharedMap::new_sync(),
             supported: BTreeMap::new(),
             awaiting_join: 0,
-            pending: BTreeMap::new(),
-            pending_sync: BTreeSet::new(),
+            pending: SharedMap::new_sync(),
+            pending_sync: SharedSet::new_sync(),
             sync_deadline: None,
+            soonest: None,
             rebalance: None,
             new_member_added: false,
             subscribed: None,
@@ -204,24 +209,25 @@ impl Roster {
     /// Takes in a member; of the first one the group takes the protocol type from the caller.
     pub(super) fn add(&mut self, member_id: MemberId, member: Member) {
         if let Some(instance_id) = &member.instance_id {
-            self.static_members.insert(Arc::clone(instance_id), Arc::clone(&member_id));
+            self.static_members.insert_mut(Arc::clone(instance_id), Arc::clone(&member_id));
         }
         self.leader.get_or_insert_with(|| Arc::clone(&member_id));
-        self.pending.remove(&member_id);
+        self.pending.remove_mut(&member_id);
         self.count_protocols(&member.protocols);
         self.awaiting_join += usize::from(member.parked_join.is_some());
-        self.members.insert(member_id, Arc::new(member));
+        self.members.insert_mut(member_id, Arc::new(member));
     }
 
     /// Takes out a member, pending or not. The caller answers what it had parked.
     pub(super) fn remove(&mut self, member_id: &str) -> Option<Arc<Member>> {
-        self.pending.remove(member_id);
-        self.pending_sync.remove(member_id);
-        let member = self.members.remove(member_id)?;
+        self.pending.remove_mut(member_id);
+        self.pending_sync.remove_mut(member_id);
+        let member = self.members.get(member_id).cloned()?;
+        self.members.remove_mut(member_id);
         self.uncount_protocols(&member.protocols);
         self.awaiting_join -= usize::from(member.parked_join.is_some());
         if let Some(instance_id) = &member.instance_id {
-            self.static_members.remove(instance_id);
+            self.static_members.remove_mut(instance_id);
         }
         if self.leader.as_deref() == Some(member_id) {
             self.leader = self.members.keys().next().cloned();
@@ -231,15 +237,16 @@ impl Roster {
 
     /// Gives a static member its new id; everything else of it stays. The caller answers what it had parked.
     pub(super) fn rename(&mut self, instance_id: &Arc<str>, old: &str, new: &MemberId) {
-        let Some(member) = self.members.remove(old) else { return };
-        self.members.insert(Arc::clone(new), member);
+        let Some(member) = self.members.get(old).cloned() else { return };
+        self.members.remove_mut(old);
+        self.members.insert_mut(Arc::clone(new), member);
         if self.leader.as_deref() == Some(old) {
             self.leader = Some(Arc::clone(new));
         }
-        if self.pending_sync.remove(old) {
-            self.pending_sync.insert(Arc::clone(new));
+        if self.pending_sync.remove_mut(old) {
+            self.pending_sync.insert_mut(Arc::clone(new));
         }
-        self.static_members.insert(Arc::clone(instance_id), Arc::clone(new));
+        self.static_members.insert_mut(Arc::clone(instance_id), Arc::clone(new));
     }
 
     pub(super) fn set_protocols(&mut self, member_id: &str, protocols: &[(Arc<str>, Bytes)]) {
@@ -290,14 +297,14 @@ impl Roster {
         self.protocol_type.as_deref() == Some(protocol_type)
             && protocols
                 .iter()
-                .any(|(name, _)| self.supported.get(name).copied().unwrap_or(0) == self.members.len())
+                .any(|(name, _)| self.supported.get(name).copied().unwrap_or(0) == self.members.size())
     }
 
     /// Each member votes for the first of its protocols that all know; the most votes win, then the first name.
     pub(super) fn select_protocol(&self) -> Option<Arc<str>> {
         let mut votes: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
         for member in self.members.values() {
-            let common = |name: &Arc<str>| self.supported.get(name) == Some(&self.members.len());
+            let common = |name: &Arc<str>| self.supported.get(name) == Some(&self.members.size());
             if let Some((name, _)) = member.protocols.iter().find(|(name, _)| common(name)) {
                 *votes.entry(name).or_default() += 1;
             }
@@ -311,7 +318,7 @@ impl Roster {
     }
 
     pub(super) fn all_joined(&self) -> bool {
-        self.members.len() == self.awaiting_join && self.pending.is_empty()
+        self.members.size() == self.awaiting_join && self.pending.is_empty()
     }
 
     /// The longest any member asked for. Unit: ms.
@@ -328,19 +335,19 @@ impl Roster {
         self.protocol_type.as_deref() == Some(CONSUMER_PROTOCOL)
     }
 
-    pub(super) fn subscribed_topics(&self) -> Option<BTreeSet<Arc<str>>> {
+    pub(super) fn subscribed_topics(&self) -> Option<Arc<BTreeSet<Arc<str>>>> {
         if !self.is_consumer_group() {
             return None;
         }
         if self.members.is_empty() {
-            return Some(BTreeSet::new());
+            return Some(Arc::default());
         }
         let protocol = self.protocol.as_deref()?;
         let mut topics = BTreeSet::new();
         for member in self.members.values() {
             topics.extend(subscription::topics(&member.metadata(protocol)).ok()?);
         }
-        Some(topics)
+        Some(Arc::new(topics))
     }
 
     /// What the leader is told of all members.
@@ -373,12 +380,30 @@ impl Roster {
         }
     }
 
-    /// When something is due, at the earliest.
-    pub(super) fn next_deadline(&self) -> Option<Monotonic> {
+    /// The member is dropped then unless it is heard of before; `None`: it owes no sign of life.
+    pub(super) fn set_deadline(&mut self, member_id: &str, at: Option<Monotonic>) {
+        if let Some(member) = self.member_mut(member_id) {
+            member.deadline = at;
+            self.soonest = [self.soonest, at].into_iter().flatten().min();
+        }
+    }
+
+    /// Hands out an id that lapses unless it is used before.
+    pub(super) fn reserve(&mut self, member_id: MemberId, lapses: Monotonic) {
+        self.pending.insert_mut(member_id, lapses);
+        self.soonest = [self.soonest, Some(lapses)].into_iter().flatten().min();
+    }
+
+    /// Looks at all deadlines, as nothing else does: those that have moved back meanwhile are noticed here.
+    pub(super) fn settle(&mut self) {
         let members = self.members.values().filter_map(|member| member.deadline);
-        let pending = self.pending.values().copied();
+        self.soonest = members.chain(self.pending.values().copied()).min();
+    }
+
+    /// When something is due, at the earliest. It may then turn out to be nothing.
+    pub(super) fn next_deadline(&self) -> Option<Monotonic> {
         let rebalance = self.rebalance.map(|timer| timer.at);
-        members.chain(pending).chain(rebalance).chain(self.sync_deadline).min()
+        self.soonest.into_iter().chain(rebalance).chain(self.sync_deadline).min()
     }
 
     /// Panics where what the module's header promises is broken. For tests.
@@ -386,11 +411,17 @@ impl Roster {
         let awaiting = self.members.values().filter(|member| member.parked_join.is_some()).count();
         assert_eq!(self.awaiting_join, awaiting, "parked joins are counted");
         let statics = self.members.values().filter(|member| member.instance_id.is_some()).count();
-        assert_eq!(self.static_members.len(), statics, "static members are mapped");
+        assert_eq!(self.static_members.size(), statics, "static members are mapped");
         assert!(self.static_members.values().all(|member| self.members.contains_key(member)));
         assert!(
             self.leader.as_ref().is_none_or(|leader| self.members.contains_key(leader)),
             "the leader is a member"
+        );
+        let deadlines = self.members.values().filter_map(|member| member.deadline);
+        let mut deadlines = deadlines.chain(self.pending.values().copied());
+        assert!(
+            deadlines.all(|at| self.soonest.is_some_and(|soonest| soonest <= at)),
+            "no deadline is missed"
         );
         assert!(self.pending_sync.iter().all(|member| self.members.contains_key(member)));
         assert!(self.pending.keys().all(|member| !self.members.contains_key(member)));
@@ -411,4 +442,59 @@ impl Roster {
 
 fn distinct(protocols: &[(Arc<str>, Bytes)]) -> BTreeSet<&Arc<str>> {
     protocols.iter().map(|(name, _)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member() -> Member {
+        Member {
+            instance_id: None,
+            client_id: Arc::from("client"),
+            client_host: Arc::from("/127.0.0.1"),
+            rebalance_timeout_ms: 60_000,
+            session_timeout_ms: 45_000,
+            protocols: Arc::from([(Arc::from("range"), Bytes::new())]),
+            assignment: Bytes::new(),
+            parked_join: None,
+            parked_sync: None,
+            is_new: false,
+            deadline: None,
+        }
+    }
+
+    fn group_of(members: usize) -> Roster {
+        let mut roster = Roster { state: State::Stable, ..Roster::empty(None) };
+        for number in 0..members {
+            roster.add(Arc::from(format!("member-{number}")), member());
+        }
+        roster
+    }
+
+    #[test]
+    fn a_copy_in_which_one_member_has_changed_shares_all_others() {
+        let original = group_of(1_000);
+        let mut copy = original.clone();
+        copy.park_join("member-17", Ticket(1));
+        let pairs = || original.members.values().zip(copy.members.values());
+        assert_eq!(pairs().filter(|(before, after)| Arc::ptr_eq(before, after)).count(), 999);
+        assert_eq!((original.awaiting_join, copy.awaiting_join), (0, 1));
+        original.check();
+    }
+
+    #[test]
+    fn a_deadline_that_moved_back_is_noticed_when_all_are_looked_at() {
+        let at = |ms| Some(Monotonic(ms));
+        let mut roster = group_of(2);
+        roster.set_deadline("member-0", at(10));
+        roster.set_deadline("member-1", at(30));
+        roster.set_deadline("member-0", at(40));
+        assert_eq!(roster.next_deadline(), at(10), "looking too early costs less than looking each time");
+        roster.settle();
+        assert_eq!(roster.next_deadline(), at(30));
+        roster.set_deadline("member-1", None);
+        roster.settle();
+        assert_eq!(roster.next_deadline(), at(40));
+    }
 }

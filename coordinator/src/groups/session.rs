@@ -53,7 +53,7 @@ fn validate_sync(roster: &Roster, sync: &Sync) -> Result<(), GroupError> {
 }
 
 fn confirm_sync(draft: &mut Draft<'_>, member_id: &str) {
-    draft.roster.pending_sync.remove(member_id);
+    draft.roster.pending_sync.remove_mut(member_id);
     if draft.roster.pending_sync.is_empty() {
         draft.roster.sync_deadline = None;
     }
@@ -129,11 +129,11 @@ pub(super) fn expire(mut draft: Draft<'_>) -> Decision<Groups> {
         due(draft.roster.members.iter().map(|(id, member)| (id, member.deadline)), now);
     for member_id in silent {
         // An earlier one may have ended the wait of this one and started its session anew.
-        let Some(member) = draft.roster.member_mut(&member_id) else { continue };
+        let Some(member) = draft.roster.members.get(&member_id).map(Arc::clone) else { continue };
         if member.deadline.is_none_or(|deadline| deadline > now) {
             continue;
         }
-        member.deadline = None;
+        draft.roster.set_deadline(&member_id, None);
         if member.owes_heartbeat() {
             draft.remove_and_rebalance(&member_id);
         }
@@ -144,6 +144,7 @@ pub(super) fn expire(mut draft: Draft<'_>) -> Decision<Groups> {
     if draft.roster.sync_deadline.is_some_and(|at| at <= now) {
         draft.sync_timer_expired();
     }
+    draft.roster.settle();
     draft.finish()
 }
 

@@ -47,7 +47,7 @@ pub(in crate::groups) fn upgrade(
     }
     let size_max = usize::try_from(config.consumer.size_max).unwrap_or(0);
     let allowed =
-        config.consumer.migration.upgrade && roster.is_consumer_group() && roster.members.len() <= size_max;
+        config.consumer.migration.upgrade && roster.is_consumer_group() && roster.members.size() <= size_max;
     if !allowed {
         return Err(GroupError::GroupNotFound);
     }
