@@ -163,7 +163,8 @@ def memory(bench, load, arguments, figures):
     leave = lambda *what: load.run("leave", *load.target(), *what)
     # Topics, coordinators and code are there already.
     leave("groups", "--count", 100)
-    leave("members", "--groups", 10, "--count", 100)
+    # As many as are measured: what their connections took while they were there is not given back at once.
+    leave("members", "--groups", max(1, count // 100), "--count", count // 10)
     leave("producer-ids", "--count", 100)
     leave("transactional-ids", "--count", 100)
     for name, number, what in (
