@@ -10,7 +10,7 @@ use support::cluster::Cluster;
 use support::ensemble::{Ensemble, Stat};
 use support::process::PATIENCE;
 use support::records::Batch;
-use support::requests::{create_topic, produce, try_fetch};
+use support::requests::{create_topic, metadata, produce, try_fetch};
 use support::seat::{Broker, Kind, kind};
 use support::wire::Connection;
 
@@ -164,6 +164,12 @@ fn who_becomes_controller_after_all_sessions_have_expired_is_registered_first() 
         let owned = |path: &str| Some(cluster.ensemble.read(path)?.1);
         let (Some(entry), Some(office)) = (owned(&entry), owned("/controller")) else { return false };
         entry.czxid > first.czxid && office.owner == entry.owner && cluster.controller() == other
+    });
+    cluster.until("it knows itself as the only one: a new topic comes to it", |cluster| {
+        let asked = cluster.broker(other).try_connect().map(|mut broker| metadata(&mut broker, TOPIC));
+        asked.is_some_and(|answer| {
+            answer.is_ok_and(|answer| answer.brokers.len() == 1 && answer.controller_id.0 == other)
+        })
     });
     create_topic(&mut cluster.broker(other).connect(), "after", 1, 1, &[]);
     produce(&mut connection, "after", 0, &Batch::of(&["its controller works"]).encode());
