@@ -345,6 +345,8 @@ pub(crate) fn changes(talk: &mut Conversation) {
     talk.connect_as("changes");
     create(talk, 7, &creating("refused", 1).with_validate_only(true), "beyond the quota, only checked");
     create(talk, 5, &creating("accepted", 1), "beyond the quota");
+    // That client is not heard for half a minute now.
+    talk.connect_as("promise");
     talk.wait_for_leaders("changed");
     talk.wait_for_leaders("wide");
     for version in [3, 2] {
