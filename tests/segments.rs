@@ -36,8 +36,15 @@ fn put(connection: &mut Connection, topic: &str, partition: i32, timestamp: i64)
     let mut batch = Batch::of(&["x"]);
     batch.base_timestamp = timestamp;
     batch.records[0].0 = Some(b"key".to_vec());
-    let (error, offset) = produce(connection, topic, partition, &batch.encode(), -1);
-    assert_eq!(error, 0, "{topic}-{partition}");
+    let batch = batch.encode();
+    let mut offset = -1;
+    // Right after a start a broker may lead a partition before it has heard of the topic.
+    until(&format!("{topic}-{partition} to take records"), || {
+        let (error, at) = produce(connection, topic, partition, &batch, -1);
+        assert!(matches!(error, 0 | 3 | 5 | 6), "{topic}-{partition} refused with {error}");
+        offset = at;
+        error == 0
+    });
     offset
 }
 
