@@ -13,6 +13,7 @@ pub(crate) use crate::asker::Context;
 use crate::asker::{Peer, Stopwatch};
 use crate::house::House;
 use crate::wire::reply::{EncodeError, IntoReply, Reply};
+use values::Values;
 
 mod acl_words;
 mod add_offsets_to_txn;
@@ -82,6 +83,7 @@ mod transaction_words;
 mod txn_offset_commit;
 mod update_features;
 mod update_metadata;
+mod values;
 mod verified;
 mod write_txn_markers;
 
@@ -258,10 +260,14 @@ fn read_header(peer: &Arc<Peer>, mut frame: Bytes) -> Result<(Context, Bytes), R
 
 /// What follows the request in its frame is ignored, as by Apache's broker: librdkafka up to 2.6 writes three bytes
 /// too many when it asks Metadata v11 and later about all topics.
-fn decode<T: Decodable>(context: &Context, mut body: Bytes) -> Result<T, Refusal> {
-    T::decode(&mut body, context.version).map_err(|reason| Refusal::Malformed {
-        api: context.api,
-        version: context.version,
-        reason: reason.to_string(),
+fn decode<T: Decodable>(context: &Context, body: Bytes) -> Result<T, Refusal> {
+    let (api, version) = (context.api, context.version);
+    let mut values = Values::of(api, body);
+    T::decode(&mut values, version).map_err(|reason| {
+        let reason = match values.exceeded() {
+            Some(max) => format!("more than {max} values in one request"),
+            None => reason.to_string(),
+        };
+        Refusal::Malformed { api, version, reason }
     })
 }
