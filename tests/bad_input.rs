@@ -5,6 +5,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -27,8 +28,12 @@ static BROKER: LazyLock<Broker> = LazyLock::new(|| {
 
 /// Resident memory our broker never exceeds, whatever this file sends. Unit: bytes.
 ///
-/// Stated for a test build. The largest legitimate part is one frame of `socket.request.max.bytes`.
+/// Stated for a test build. The largest legitimate parts are one frame of `socket.request.max.bytes` and the answers that
+/// clients leave unread.
 const RESIDENT_BYTES_MAX: u64 = 256 << 20;
+
+/// Of answers that clients leave unread, over all connections. Its own copy of the broker's. Unit: bytes.
+const UNSENT_BYTES_MAX: usize = 96 << 20;
 
 /// Until when a connection that deserves it must have been answered or closed.
 const VERDICT: Duration = Duration::from_secs(20);
@@ -58,12 +63,7 @@ fn others_notice_nothing() {
 
 #[track_caller]
 fn memory_is_bounded() {
-    memory_of(&BROKER);
-}
-
-#[track_caller]
-fn memory_of(broker: &Broker) {
-    let resident = broker.resident_bytes();
+    let resident = BROKER.resident_bytes();
     // Apache's heap says nothing about what a request reserved.
     assert!(
         kind() == Kind::Apache || resident < RESIDENT_BYTES_MAX,
@@ -234,6 +234,27 @@ fn array_lengths_of_2_to_the_31_in_every_api_and_version_reserve_nothing() {
     others_notice_nothing();
 }
 
+/// A Metadata request of version 1 for `topics` topics without a name: two bytes on the wire, much more in memory.
+fn metadata_of_nameless(topics: usize) -> Bytes {
+    let mut body = header(3, 1, 1);
+    body.put_i32(i32::try_from(topics).expect("few"));
+    body.put_bytes(0, 2 * topics);
+    framed(&body)
+}
+
+#[test]
+fn requests_that_unfold_in_memory_are_answered_or_refused_within_its_bound() {
+    if kind() == Kind::Apache {
+        // Unfolds everything on its heap, and dies of it where that is small.
+        return;
+    }
+    is_closed("40 MB of empty topics", &metadata_of_nameless(20_000_000));
+    let mut connection = BROKER.connect();
+    connection.write_raw(&metadata_of_nameless(200_000)).expect("sent");
+    connection.read_frame().expect("read").expect("as many as may be are answered");
+    others_notice_nothing();
+}
+
 #[test]
 fn batches_that_lie_about_themselves_are_refused() {
     // On its own broker: what follows a request is ignored, so among the lengths above are whole requests of a newer
@@ -320,10 +341,8 @@ fn gzip_bomb(size: usize) -> Vec<u8> {
 
 #[test]
 fn decompression_bombs_are_read_as_a_stream() {
-    // On its own broker: what the other attacks of this file hold at the same moment is not the bombs' doing.
-    let broker = Broker::start();
-    topic_of(&broker, "bombs", &[]);
-    topic_of(&broker, "recompressed-bombs", &[("compression.type", "lz4")]);
+    topic_of(&BROKER, "bombs", &[]);
+    topic_of(&BROKER, "recompressed-bombs", &[("compression.type", "lz4")]);
     // Past 100 MiB a record is too large for us, see docs/decisions/record-batches.md; Kafka's only limit is its heap.
     let huge = if kind() == Kind::Apache { 0 } else { 10 };
     for (name, attributes, payload, expected) in [
@@ -334,19 +353,84 @@ fn decompression_bombs_are_read_as_a_stream() {
     ] {
         let batch = Batch { attributes, payload: Some(payload), ..Batch::of(&["stands for the bomb"]) };
         let records = batch.encode();
-        let error = produced(&mut broker.connect(), "bombs", &records);
+        let error = produced(&mut BROKER.connect(), "bombs", &records);
         let too_large = records.len() > 1_048_588;
         assert_eq!(error, if too_large { 10 } else { expected }, "{name}, {} bytes", records.len());
-        memory_of(&broker);
+        memory_is_bounded();
         if kind() == Kind::Ours {
             // Written anew in another codec, it is still small or refused; Apache unfolds it in its heap.
-            let error = produced(&mut broker.connect(), "recompressed-bombs", &records);
+            let error = produced(&mut BROKER.connect(), "recompressed-bombs", &records);
             assert!(matches!(error, 0 | 10), "{name} written anew: {error}");
-            memory_of(&broker);
+            memory_is_bounded();
         }
     }
-    topic_of(&broker, "bystander", &[]);
-    assert_eq!(produced(&mut broker.connect(), "bystander", &Batch::of(&["still here"]).encode()), 0);
+    others_notice_nothing();
+}
+
+/// Whether the broker has closed the connection, or is about to; what arrived before stays unread.
+fn is_hung_up(connection: &Connection) -> bool {
+    let mut poll = libc::pollfd { fd: connection.stream().as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
+    // SAFETY: one valid descriptor, no waiting.
+    unsafe { libc::poll(&mut poll, 1, 0) > 0 }
+}
+
+#[test]
+fn answers_that_nobody_takes_are_bounded_over_all_connections() {
+    const BATCHES: usize = 8;
+    const CLIENTS: usize = 60;
+    topic_of(&BROKER, "unread", &[]);
+    for _ in 0..BATCHES {
+        let value = "x".repeat(1_000_000);
+        assert_eq!(produced(&mut BROKER.connect(), "unread", &Batch::of(&[&value]).encode()), 0);
+    }
+    // In the format of old clients: converted in memory, where all else goes from the file to the socket.
+    let partition = FetchPartition::default().with_partition(0).with_partition_max_bytes(8 << 20);
+    let topic = FetchTopic::default().with_topic(TopicName(text("unread"))).with_partitions(vec![partition]);
+    let all = FetchRequest::default().with_replica_id((-1).into()).with_min_bytes(1).with_topics(vec![topic]);
+    let mut greedy: Vec<Connection> = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut connection = BROKER.connect();
+        connection.send(0, &all).expect("sent");
+        // Once its answer begins to arrive it is in memory.
+        connection.stream().peek(&mut [0; 1]).expect("an answer, or a close");
+        greedy.push(connection);
+        memory_is_bounded();
+    }
+    others_notice_nothing();
+    let mut reader = BROKER.connect();
+    let answer = reader.request(0, &all);
+    let records = answer.responses[0].partitions[0].records.as_ref().map_or(0, Bytes::len);
+    assert!(records > 7_000_000, "who reads gets all of it: {records} bytes");
+    if kind() == Kind::Ours {
+        // At most so many of these answers are kept; the others' connections are closed.
+        let kept = UNSENT_BYTES_MAX / 7_000_000 + 1;
+        support::until("all but the newest are closed", || {
+            greedy.iter().filter(|connection| !is_hung_up(connection)).count() <= kept
+        });
+    }
+}
+
+#[test]
+fn a_limit_on_the_memory_of_requests_makes_others_wait_until_it_is_free_again() {
+    let limits = [("socket.request.max.bytes", "200000"), ("queued.max.request.bytes", "200000")];
+    let broker = Broker::start_with(kind(), &limits);
+    let mut first = broker.connect();
+    first.write_raw(&200_000_i32.to_be_bytes()).expect("sent");
+    first.write_raw(&[0; 50_000]).expect("sent");
+    let mut second = broker.connect();
+    // Which of the two the broker reads first is not said, so it is asked until the first one is in.
+    let deadline = Instant::now() + support::process::PATIENCE;
+    loop {
+        second.send(0, &ApiVersionsRequest::default()).expect("sent");
+        second.patience(Duration::from_secs(2));
+        if second.receive::<ApiVersionsRequest>(0).is_err() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the request that takes all memory holds nobody up");
+    }
+    drop(first);
+    second.patience(VERDICT);
+    second.receive::<ApiVersionsRequest>(0).expect("answered once there is memory again");
 }
 
 #[test]

@@ -111,6 +111,8 @@ pub(crate) struct Network {
     pub(crate) receive_buffer: Option<usize>,
     /// Largest request, in bytes without the length field. Range: 1..=2147483647.
     pub(crate) request_max_bytes: usize,
+    /// Bytes of requests that may be in memory at once; `None` is no limit. At least `request_max_bytes`.
+    pub(crate) queued_request_bytes_max: Option<i64>,
     /// Connections that may wait to be accepted. Range: 1..=2147483647.
     pub(crate) backlog: i32,
     pub(crate) max_connections: usize,
@@ -163,7 +165,7 @@ pub(crate) struct MoveWindow {
 }
 
 /// The cleaners of compacted topics.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Cleaners {
     /// Range: 1.. .
     pub(crate) threads: usize,
@@ -315,6 +317,7 @@ fn network(settings: &Settings) -> Result<Network, String> {
         None => listeners.clone(),
     };
     let buffer = |name: &str| usize::try_from(settings.int(name)).ok();
+    let idle_ms = settings.long("connections.max.idle.ms");
     Ok(Network {
         inter_broker_listener: inter_broker_listener(settings, &map)?,
         listeners,
@@ -322,6 +325,7 @@ fn network(settings: &Settings) -> Result<Network, String> {
         send_buffer: buffer("socket.send.buffer.bytes"),
         receive_buffer: buffer("socket.receive.buffer.bytes"),
         request_max_bytes: settings.size("socket.request.max.bytes"),
+        queued_request_bytes_max: Some(settings.long("queued.max.request.bytes")).filter(|bytes| *bytes > 0),
         backlog: settings.int("socket.listen.backlog.size"),
         max_connections: settings.size("max.connections"),
         max_connections_of_listener: of_listeners(settings, "max.connections"),
@@ -330,9 +334,7 @@ fn network(settings: &Settings) -> Result<Network, String> {
         max_creation_rate: settings.count("max.connection.creation.rate"),
         max_creation_rate_of_listener: of_listeners(settings, "max.connection.creation.rate"),
         rate_window: QuotaWindows::new(settings).clients,
-        connections_max_idle: u64::try_from(settings.long("connections.max.idle.ms"))
-            .ok()
-            .map(Duration::from_millis),
+        connections_max_idle: (idle_ms >= 0).then(|| settings::millis(idle_ms)),
     })
 }
 

@@ -3,9 +3,11 @@
 //! One request is taken at a time, and the next when its answer is sent, as in Kafka's broker. Idempotent producers rely on it:
 //! see docs/decisions/producing.md. Who took more than its quotas allow is not read from for a while.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::io::AsyncRead;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -15,6 +17,7 @@ use crate::handlers::{self, Refusal};
 use crate::house::House;
 use crate::net::limits::Admission;
 use crate::wire::frames::{FrameError, Frames};
+use crate::wire::memory::RequestMemory;
 use crate::wire::outlet::{Outlet, Patient};
 use crate::wire::reply::{EncodeError, Reply};
 use crate::wire::scatter::Pieces;
@@ -23,7 +26,9 @@ use crate::wire::scatter::Pieces;
 enum Ended {
     #[error("the client closed the connection")]
     ByClient,
-    #[error("others need its place (max.connections), and it was silent for longest")]
+    #[error(
+        "others need its place or its memory (max.connections, answers not taken), and it was silent for longest"
+    )]
     Displaced,
     #[error("the broker stops, or the listener goes")]
     Stopped,
@@ -34,16 +39,18 @@ enum Ended {
     #[error(transparent)]
     Refused(#[from] Refusal),
     #[error(transparent)]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
 }
 
 /// What bounds a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ConnectionSettings {
     /// `socket.request.max.bytes`.
     pub(crate) request_size_max: usize,
     /// `connections.max.idle.ms`; `None` is for ever.
     pub(crate) idle_max: Option<Duration>,
+    /// `queued.max.request.bytes`, shared by all connections; `None` is no limit.
+    pub(crate) request_memory: Option<Arc<RequestMemory>>,
 }
 
 /// Serves the connection until it ends; why it ended is logged here and nowhere else.
@@ -61,11 +68,13 @@ pub(crate) async fn run<R, W>(
     R: AsyncRead + Unpin,
     W: Outlet + Sync,
 {
+    let frames = Frames::new(reader, settings.request_size_max).silent_for(settings.idle_max);
+    let progress = || admission.is_active();
     let mut connection = Connection {
         house: &house,
         peer: &peer,
-        frames: Frames::new(reader, settings.request_size_max).silent_for(settings.idle_max),
-        writer: Patient { outlet: writer, patience: settings.idle_max },
+        frames: frames.within(settings.request_memory),
+        writer: Patient { outlet: writer, patience: settings.idle_max, progress },
         admission: &admission,
         stop: &stop,
     };
@@ -95,7 +104,7 @@ struct Connection<'a, R, W> {
     house: &'a Arc<House>,
     peer: &'a Arc<Peer>,
     frames: Frames<R>,
-    writer: Patient<W>,
+    writer: W,
     admission: &'a Admission,
     stop: &'a CancellationToken,
 }
@@ -144,23 +153,29 @@ impl<R: AsyncRead + Unpin, W: Outlet + Sync> Connection<'_, R, W> {
 
     async fn take(&mut self, frame: bytes::Bytes) -> Result<(), Ended> {
         let only_waits = handlers::only_waits(&frame);
+        if only_waits {
+            // Nothing of it is kept but what it asks for.
+            self.frames.done();
+        }
         let (reply, context) = tokio::select! {
             biased;
             reply = handlers::serve(self.house, self.peer, frame) => reply?,
             () = self.frames.closed(), if only_waits => return Err(Ended::ByClient),
             () = self.stop.cancelled(), if only_waits => return Err(Ended::Stopped),
         };
+        self.frames.done();
+        let out = (&self.writer, self.admission);
         match reply {
             Reply::None => Ok(()),
             Reply::Close => Err(Ended::ByHandler),
-            Reply::Ready(pieces) => send(self.house, &self.writer, (Ok(pieces), context)).await,
+            Reply::Ready(pieces) => send(self.house, out, (Ok(pieces), context)).await,
             Reply::Later(answer) => {
                 let pieces = tokio::select! {
                     biased;
                     pieces = answer => pieces,
                     () = self.frames.closed() => return Err(Ended::ByClient),
                 };
-                send(self.house, &self.writer, (pieces, context)).await
+                send(self.house, out, (pieces, context)).await
             }
         }
     }
@@ -169,13 +184,25 @@ impl<R: AsyncRead + Unpin, W: Outlet + Sync> Connection<'_, R, W> {
 /// Sends an answer, and counts the time that it takes where it counts for somebody.
 async fn send<W: Outlet + Sync>(
     house: &House,
-    writer: &Patient<W>,
+    (writer, admission): (&W, &Admission),
     (pieces, context): Answer,
 ) -> Result<(), Ended> {
     let pieces = pieces.map_err(Refusal::from)?;
-    let Some(context) = context else { return Ok(pieces.write_framed(writer).await?) };
+    let writing = write(writer, admission, pieces);
+    let Some(context) = context else { return Ok(writing.await?) };
     let stopwatch = Stopwatch::new();
-    stopwatch.measure(pieces.write_framed(writer)).await?;
+    stopwatch.measure(writing).await?;
     house.quotas.sent(&context, stopwatch.spent_ns());
     Ok(())
+}
+
+/// What the socket does not take at once is counted, so that all who do not read cannot fill memory together.
+async fn write<W: Outlet>(writer: &W, admission: &Admission, pieces: Pieces) -> io::Result<()> {
+    let size = pieces.bytes_in_memory();
+    let mut writing = std::pin::pin!(pieces.write_framed(writer));
+    if let Some(written) = writing.as_mut().now_or_never() {
+        return written;
+    }
+    let _unsent = admission.keeps(size);
+    writing.await
 }

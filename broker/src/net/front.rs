@@ -19,6 +19,7 @@ use crate::net::connection::ConnectionSettings;
 use crate::net::limits::{ConnectionLimits, Limits};
 use crate::net::listener::{Listener, SocketSettings};
 use crate::quota::IpRate;
+use crate::wire::memory::RequestMemory;
 
 /// How long open requests may take to end once the broker stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -33,6 +34,7 @@ pub(crate) struct BindError {
 /// The sockets clients come through.
 pub(crate) struct Front {
     limits: Arc<ConnectionLimits>,
+    request_memory: Option<Arc<RequestMemory>>,
     tasks: TaskTracker,
     stop: CancellationToken,
     /// Of connections that are still busy when they had their moment.
@@ -54,10 +56,13 @@ impl Front {
     /// Binds every listener; none accepts yet.
     pub(crate) fn bind(network: &Network) -> Result<Front, BindError> {
         let stop = CancellationToken::new();
-        let bind = |config: &ListenerConfig| Door::bind(config, network, stop.child_token());
+        let request_memory = network.queued_request_bytes_max.map(RequestMemory::new);
+        let settings = SocketSettings::new(network, request_memory.as_ref());
+        let bind = |config: &ListenerConfig| Door::bind(config, settings.clone(), stop.child_token());
         let doors = network.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
         Ok(Front {
             limits: ConnectionLimits::new(limits(network)),
+            request_memory,
             tasks: TaskTracker::new(),
             stop,
             dropped: CancellationToken::new(),
@@ -105,8 +110,9 @@ impl Front {
         }
         let is_new = |config: &&ListenerConfig| kept.iter().all(|door| door.config.name != config.name);
         let mut added = Vec::new();
+        let settings = SocketSettings::new(network, self.request_memory.as_ref());
         for config in network.listeners.iter().filter(is_new) {
-            match Door::bind(config, network, self.stop.child_token()) {
+            match Door::bind(config, settings.clone(), self.stop.child_token()) {
                 Ok(door) => {
                     info!("listens on {}, too", door.config);
                     added.push(door);
@@ -135,21 +141,31 @@ impl Front {
 }
 
 impl Door {
-    fn bind(config: &ListenerConfig, network: &Network, stop: CancellationToken) -> Result<Door, BindError> {
-        let settings = SocketSettings {
+    fn bind(
+        config: &ListenerConfig,
+        settings: SocketSettings,
+        stop: CancellationToken,
+    ) -> Result<Door, BindError> {
+        let bound = address(config)
+            .and_then(|address| Listener::bind(&config.name, address, settings))
+            .map_err(|source| BindError { listener: config.to_string(), source })?;
+        let port = bound.local_addr().map_or(config.port, |address| address.port());
+        Ok(Door { config: ListenerConfig { port, ..config.clone() }, bound: Some(bound), stop })
+    }
+}
+
+impl SocketSettings {
+    fn new(network: &Network, request_memory: Option<&Arc<RequestMemory>>) -> SocketSettings {
+        SocketSettings {
             backlog: u32::try_from(network.backlog).unwrap_or(1),
             send_buffer: network.send_buffer,
             receive_buffer: network.receive_buffer,
             connection: ConnectionSettings {
                 request_size_max: network.request_max_bytes,
                 idle_max: network.connections_max_idle,
+                request_memory: request_memory.cloned(),
             },
-        };
-        let bound = address(config)
-            .and_then(|address| Listener::bind(&config.name, address, settings))
-            .map_err(|source| BindError { listener: config.to_string(), source })?;
-        let port = bound.local_addr().map_or(config.port, |address| address.port());
-        Ok(Door { config: ListenerConfig { port, ..config.clone() }, bound: Some(bound), stop })
+        }
     }
 }
 

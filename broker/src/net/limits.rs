@@ -5,6 +5,9 @@
 //! As in Kafka, a connection beyond the total or the rate waits, accepted but unread; one beyond its address's share is
 //! closed, one beyond its address's rate after a while; and where a total is exceeded, because it was lowered or because brokers among themselves are let in always, the
 //! connection that was silent for longest has to go. All limits may change at any time.
+//!
+//! The same happens to those who do not take their answers, once all these answers together are too much for this broker's
+//! memory ([`UNSENT_BYTES_MAX`]). Kafka has no such limit: it gives up on such a client after `connections.max.idle.ms` only.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -16,11 +19,15 @@ use coordinator::quotas::{Rate, ThrottleMs, Window};
 use coordinator::time::Monotonic;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::clock;
 use crate::net::ip_rates::IpRates;
 use crate::quota::IpRate;
+
+/// Answers in memory that clients have not taken yet, over all connections. The last to be counted may go beyond it.
+/// Records that the kernel moves out of files do not count. Unit: bytes.
+pub(crate) const UNSENT_BYTES_MAX: usize = 96 << 20;
 
 /// What holds. Listeners by name in capitals; one that is not named has no limit of its own.
 #[derive(Clone, Debug)]
@@ -57,12 +64,22 @@ struct State {
     rate: Rate,
     rate_by_listener: BTreeMap<Arc<str>, Rate>,
     ip_rates: IpRates,
+    /// The sum over all seats. Unit: bytes.
+    unsent: usize,
 }
 
 struct Seat {
     listener: Arc<str>,
+    /// Of answers not taken yet. Unit: bytes.
+    unsent: usize,
     activity: Arc<AtomicU64>,
     leave: CancellationToken,
+}
+
+/// Answers of a connection that it has not taken yet, counted until this is dropped.
+pub(crate) struct Unsent<'a> {
+    admission: &'a Admission,
+    bytes: usize,
 }
 
 /// A counted connection; dropping it frees its place.
@@ -95,6 +112,7 @@ impl ConnectionLimits {
             rate: Rate::default(),
             rate_by_listener: BTreeMap::new(),
             ip_rates: IpRates::default(),
+            unsent: 0,
         };
         Arc::new(ConnectionLimits { began: Instant::now(), state: Mutex::new(state), freed: Notify::new() })
     }
@@ -156,8 +174,12 @@ impl ConnectionLimits {
         let (activity, leave) = (Arc::new(AtomicU64::new(now)), CancellationToken::new());
         let seat = state.next_seat;
         state.next_seat += 1;
-        let taken =
-            Seat { listener: Arc::clone(listener), activity: Arc::clone(&activity), leave: leave.clone() };
+        let taken = Seat {
+            listener: Arc::clone(listener),
+            unsent: 0,
+            activity: Arc::clone(&activity),
+            leave: leave.clone(),
+        };
         state.seats.insert(seat, taken);
         state.close_surplus();
         let (limits, listener) = (Arc::clone(self), Arc::clone(listener));
@@ -223,6 +245,36 @@ impl State {
         }
         info!("{} connections are closed: there are more than max.connections", staying.len().min(surplus));
     }
+
+    /// Asks those who do not take their answers to leave, silent for longest first, until what the others keep is within
+    /// [`UNSENT_BYTES_MAX`]; `newest` stays.
+    fn close_unread(&mut self, newest: u64) {
+        if self.unsent <= UNSENT_BYTES_MAX {
+            return;
+        }
+        let leaving = self.seats.values().filter(|seat| seat.leave.is_cancelled()).map(|seat| seat.unsent);
+        let mut kept = self.unsent - leaving.sum::<usize>();
+        let candidates = self
+            .seats
+            .iter()
+            .filter(|(id, seat)| **id != newest && seat.unsent > 0 && !seat.leave.is_cancelled());
+        let mut candidates: Vec<&Seat> = candidates.map(|(_, seat)| seat).collect();
+        candidates.sort_by_key(|seat| seat.activity.load(Ordering::Relaxed));
+        let mut closed = 0;
+        for seat in candidates {
+            if kept <= UNSENT_BYTES_MAX {
+                break;
+            }
+            seat.leave.cancel();
+            kept -= seat.unsent;
+            closed += 1;
+        }
+        if closed > 0 {
+            warn!(
+                "{closed} connections are closed: clients leave more than {UNSENT_BYTES_MAX} bytes of answers unread"
+            );
+        }
+    }
 }
 
 /// Counts one more; no pause is longer than one sample of the window.
@@ -239,9 +291,31 @@ impl Admission {
         self.activity.store(now, Ordering::Relaxed);
     }
 
+    /// Counts an answer that the client has not taken; where all these are too much, those silent for longest leave, this
+    /// one last.
+    pub(crate) fn keeps(&self, bytes: usize) -> Unsent<'_> {
+        let mut state = self.limits.state();
+        state.unsent += bytes;
+        if let Some(seat) = state.seats.get_mut(&self.seat) {
+            seat.unsent += bytes;
+        }
+        state.close_unread(self.seat);
+        Unsent { admission: self, bytes }
+    }
+
     /// Ends when the connection has to leave.
     pub(crate) async fn must_leave(&self) {
         self.leave.cancelled().await;
+    }
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        let mut state = self.admission.limits.state();
+        state.unsent -= self.bytes;
+        if let Some(seat) = state.seats.get_mut(&self.admission.seat) {
+            seat.unsent -= self.bytes;
+        }
     }
 }
 
@@ -356,6 +430,32 @@ mod tests {
         counted.change(limits(1, 10));
         let left = |admission: &Admission| admission.must_leave().now_or_never().is_some();
         assert_eq!(all.each_ref().map(left), [false, true, true]);
+    }
+
+    #[test]
+    fn once_answers_nobody_takes_are_too_much_those_silent_for_longest_leave_and_the_newest_stays() {
+        const THIRD: usize = UNSENT_BYTES_MAX / 3 + 1;
+        let counted = ConnectionLimits::new(limits(10, 10));
+        let all = [
+            admitted(&counted, "A"),
+            admitted(&counted, "A"),
+            admitted(&counted, "A"),
+            admitted(&counted, "A"),
+        ];
+        for (admission, activity) in all.iter().zip([30, 10, 20, 40]) {
+            admission.activity.store(activity, Ordering::Relaxed);
+        }
+        let left = || all.each_ref().map(|one| one.must_leave().now_or_never().is_some());
+        let first = all[0].keeps(THIRD);
+        let _second = all[1].keeps(THIRD);
+        assert_eq!(left(), [false; 4]);
+        let _third = all[2].keeps(THIRD);
+        assert_eq!(left(), [false, true, false, false]);
+        drop(first);
+        let _fourth = all[3].keeps(THIRD);
+        assert_eq!(left(), [false, true, false, false], "what leaves does not count twice");
+        let _again = all[3].keeps(UNSENT_BYTES_MAX);
+        assert_eq!(left(), [false, true, true, false], "the newest may be too large by itself");
     }
 
     #[test]

@@ -24,7 +24,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 const HELD_MAX: usize = 1000;
 
 /// How a listener's sockets are set up.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SocketSettings {
     /// `socket.listen.backlog.size`.
     pub(crate) backlog: u32,
@@ -142,7 +142,7 @@ impl Listener {
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
         let peer = Arc::new(Peer::new(Arc::clone(&self.name), address));
-        let settings = self.settings.connection;
+        let settings = self.settings.connection.clone();
         async move {
             let (reader, writer) = stream.into_split();
             connection::run(house, peer, reader, writer, settings, admission, stop).await;

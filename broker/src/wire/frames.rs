@@ -1,13 +1,16 @@
 //! Length-prefixed frames from a byte stream (Kafka protocol guide, "Network").
 //!
 //! The buffer grows with what has arrived, never with what the prefix promises, so that a hostile length costs
-//! its sender the bytes.
+//! its sender the bytes. Where the memory of requests is limited, a frame is read on only once it is let in.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::wire::memory::{Held, RequestMemory};
 
 /// Smallest free space offered to one read. Unit: bytes.
 const READ_SIZE_MIN: usize = 16 * 1024;
@@ -44,11 +47,25 @@ pub(crate) struct Frames<R> {
     buffer: BytesMut,
     max: usize,
     idle_max: Option<Duration>,
+    /// `None`: as much as arrives.
+    memory: Option<Arc<RequestMemory>>,
+    /// Of the frame at the front, and then of the one that was handed out.
+    held: Option<Held>,
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {
     pub(crate) fn new(stream: R, max: usize) -> Self {
-        Frames { stream, buffer: BytesMut::new(), max, idle_max: None }
+        Frames { stream, buffer: BytesMut::new(), max, idle_max: None, memory: None, held: None }
+    }
+
+    /// Counts frames from when their length is known until they are [`done`](Frames::done) with.
+    pub(crate) fn within(self, memory: Option<Arc<RequestMemory>>) -> Self {
+        Frames { memory, ..self }
+    }
+
+    /// The frame that was handed out is no longer in memory.
+    pub(crate) fn done(&mut self) {
+        self.held = None;
     }
 
     /// The longest silence before a byte is an error (`connections.max.idle.ms`); `None` is for ever.
@@ -61,7 +78,13 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     /// Cancel safe: what has arrived stays in the buffer.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
         loop {
-            let missing = match self.wanted()? {
+            let wanted = self.wanted()?;
+            if self.held.is_none()
+                && let (Some(total), Some(memory)) = (wanted, &self.memory)
+            {
+                self.held = Some(memory.admit(total).await);
+            }
+            let missing = match wanted {
                 Some(total) if self.buffer.len() >= total => return Ok(Some(self.take(total))),
                 Some(total) => total - self.buffer.len(),
                 None => PREFIX,

@@ -3,6 +3,7 @@
 //! Knows no API; `net` serves connections with it, `peers` calls other brokers.
 
 pub(crate) mod frames;
+pub(crate) mod memory;
 pub(crate) mod outlet;
 pub(crate) mod reply;
 pub(crate) mod scatter;

@@ -38,19 +38,25 @@ impl Outlet for OwnedWriteHalf {
 }
 
 /// An outlet that is given up once its other end has taken nothing for a while (`connections.max.idle.ms`).
-pub(crate) struct Patient<W> {
+pub(crate) struct Patient<W, P> {
     pub(crate) outlet: W,
     /// `None`: for ever.
     pub(crate) patience: Option<Duration>,
+    /// Called whenever it has taken something.
+    pub(crate) progress: P,
 }
 
-impl<W: Outlet + Sync> Outlet for Patient<W> {
+impl<W: Outlet + Sync, P: Fn() + Send + Sync> Outlet for Patient<W, P> {
     async fn write(&self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
-        within(self.patience, self.outlet.write(slices, more)).await
+        let written = within(self.patience, self.outlet.write(slices, more)).await?;
+        (self.progress)();
+        Ok(written)
     }
 
     async fn send(&self, bytes: &FileBytes) -> io::Result<usize> {
-        within(self.patience, self.outlet.send(bytes)).await
+        let sent = within(self.patience, self.outlet.send(bytes)).await?;
+        (self.progress)();
+        Ok(sent)
     }
 }
 
@@ -83,7 +89,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_does_not_read_is_given_up_after_the_idle_time() {
-        let outlet = Patient { outlet: Stuck, patience: Some(Duration::from_secs(600)) };
+        let patience = Some(Duration::from_secs(600));
+        let outlet = Patient { outlet: Stuck, patience, progress: || unreachable!("nothing is taken") };
         let given_up = outlet.write(&[IoSlice::new(b"x")], false).await;
         assert_eq!(given_up.expect_err("nobody reads").kind(), io::ErrorKind::TimedOut);
         let given_up = outlet.send(&FileBytes::from(bytes::Bytes::from_static(b"x"))).await;

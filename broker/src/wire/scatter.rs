@@ -115,6 +115,11 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
+    /// What of it lies in memory of this process, not in a file. Unit: bytes.
+    pub(crate) fn bytes_in_memory(&self) -> usize {
+        self.pieces.iter().filter(|piece| !piece.is_sendable()).map(FileBytes::len).sum()
+    }
+
     /// Writes all of it behind its four-byte length.
     pub(crate) async fn write_framed<W: Outlet>(self, outlet: &W) -> io::Result<()> {
         let length =

@@ -51,6 +51,6 @@ pub(super) const KEYS: &[Key] = keys! {
         "How long a failed authentication is kept waiting for its close, in ms.";
     "queued.max.requests": Int = Some("500"), AtLeast(1.0), High, ReadOnly => NoEffect(QUEUE),
         "Requests that may wait for a thread.";
-    "queued.max.request.bytes": Long = Some("-1"), Any, Medium, ReadOnly => NoEffect(QUEUE),
-        "Bytes of requests that may wait for a thread; -1 is no limit.";
+    "queued.max.request.bytes": Long = Some("-1"), Any, Medium, ReadOnly => Honoured,
+        "Bytes of requests that may be in memory at once; further ones are not read meanwhile. 0 or less is no limit.";
 };
