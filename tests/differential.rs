@@ -146,7 +146,7 @@ fn groups_are_joined_synchronised_and_left() {
 
 #[test]
 fn offsets_are_committed_and_fetched_in_every_version() {
-    same_answers(&[groups::offsets, groups::deletion]);
+    same_answers(&[groups::offsets, groups::offsets_in_zookeeper, groups::deletion]);
 }
 
 #[test]

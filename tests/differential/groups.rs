@@ -18,11 +18,12 @@ use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
     DeleteGroupsRequest, DescribeGroupsRequest, FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest,
     JoinGroupResponse, LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest,
-    OffsetFetchRequest, SyncGroupRequest,
+    OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest,
 };
 
 use crate::asking::{Conversation, group, sorted, text, topic};
 use crate::support::process::PATIENCE;
+use crate::support::znodes::{Body, Cursor, ZnodeClient};
 
 /// Asks for the coordinator of `name` until there is one: the first ask creates `__consumer_offsets`.
 pub(crate) fn settle(talk: &mut Conversation, name: &str) {
@@ -287,7 +288,7 @@ pub(crate) fn committed(version: i16, name: &str, partitions: &[i32]) -> OffsetF
 pub(crate) fn offsets(talk: &mut Conversation) {
     talk.create_wide("committed", 2, &[]);
     settle(talk, "committing");
-    // Version 0 kept its offsets in ZooKeeper; it is compared on its own below.
+    // Version 0 keeps its offsets in ZooKeeper; it is compared on its own below.
     for version in 1..=9 {
         let name = format!("committing-v{version}");
         settle(talk, &name);
@@ -302,9 +303,6 @@ pub(crate) fn offsets(talk: &mut Conversation) {
             &committing(&format!("{name}-nosuch"), 3, "m", 0, 1),
         );
     }
-    talk.ask("a commit into ZooKeeper", 0, &committing("old-fashioned", -1, "", 0, 17));
-    talk.ask("an offset kept in ZooKeeper", 0, &committed(0, "old-fashioned", &[0, 1]));
-
     let name = "committing-v9";
     for version in 1..=9 {
         talk.ask("a partition without a commit", version, &committed(version, name, &[1]));
@@ -343,6 +341,108 @@ pub(crate) fn offsets(talk: &mut Conversation) {
     talk.ask("a simple commit into a live group", 9, &committing(name, -1, "", 0, 9));
     talk.ask("what was committed", 8, &committed(8, name, &[0]));
     talk.prepare(5, &leave_in(5, name, &member));
+}
+
+/// A znode's data as text, with another client's eyes.
+fn znode(client: &mut ZnodeClient, path: &str) -> String {
+    const GET_DATA: i32 = 4;
+    let reply = client.request(GET_DATA, &Body::default().string(path).bool(false)).expect("an answer");
+    if reply.error != 0 {
+        return format!("error {}", reply.error);
+    }
+    String::from_utf8_lossy(&Cursor(&reply.body).buffer().unwrap_or_default()).into_owned()
+}
+
+/// The order of topics and partitions in an answer to OffsetFetch v0 comes from a hash map.
+fn offsets_told(answer: &OffsetFetchResponse) -> String {
+    let topics = answer.topics.iter().flat_map(|topic| {
+        topic.partitions.iter().map(|partition| format!("{:?} {partition:?}", topic.name.0))
+    });
+    sorted(topics)
+}
+
+/// After [`offsets`], which makes the topic.
+pub(crate) fn offsets_in_zookeeper(talk: &mut Conversation) {
+    const SET_DATA: i32 = 5;
+    talk.create_wide("elsewhere", 1, &[]);
+    let mut eyes = ZnodeClient::open(talk.broker.zookeeper().parse().expect("one server"));
+    let at = |name: &str, partition: i32| format!("/consumers/{name}/offsets/committed/{partition}");
+    let fetch = |talk: &mut Conversation, question: &str, request: &OffsetFetchRequest| {
+        talk.ask_for(question, 0, request, offsets_told);
+    };
+
+    let name = "kept-in-zookeeper";
+    fetch(talk, "before anything is committed", &committed(0, name, &[0, 1, 9]));
+    for offset in [17, 18, 0, -1, -5, i64::MAX, i64::MIN] {
+        talk.ask(&format!("a commit of {offset}"), 0, &committing(name, 4, "anybody", 0, offset));
+        fetch(talk, "which is told", &committed(0, name, &[0, 1]));
+        let seen = znode(&mut eyes, &at(name, 0));
+        talk.note("and kept as text", seen);
+    }
+    talk.ask("it is no commit of the coordinator's", 1, &committed(1, name, &[0]));
+
+    // Existing and unknown ones of several topics, one of them twice.
+    let mut mixed = committing(name, -1, "", 1, 5);
+    let partition = mixed.topics[0].partitions[0].clone();
+    mixed.topics[0].partitions =
+        [0, 9, 1, -1, 0].map(|index| partition.clone().with_partition_index(index)).to_vec();
+    for other in ["nosuch", "elsewhere", "committed"] {
+        let partitions = vec![partition.clone().with_partition_index(0)];
+        mixed
+            .topics
+            .push(OffsetCommitRequestTopic::default().with_name(topic(other)).with_partitions(partitions));
+    }
+    talk.ask("a commit of known and unknown partitions", 0, &mixed);
+    talk.ask("the same into the coordinator", 9, &mixed.clone().with_group_id(group("mixed")));
+    let mut several = committed(0, name, &[0, 1, 9, 0, -1]);
+    let other = OffsetFetchRequestTopic::default().with_name(topic("nosuch")).with_partition_indexes(vec![0]);
+    let asked = several.topics.as_mut().expect("topics");
+    asked.push(other.clone());
+    asked.push(other.with_name(topic("elsewhere")));
+    asked.push(asked[0].clone());
+    fetch(talk, "known and unknown partitions, some twice", &several);
+    talk.ask("a commit of nothing", 0, &committing(name, -1, "", 0, 1).with_topics(vec![]));
+    fetch(talk, "no topic", &committed(0, name, &[]).with_topics(Some(vec![])));
+
+    for (number, length) in [0, 4096, 4097].into_iter().enumerate() {
+        let mut noted = committing("noted", -1, "", 0, 100 + number as i64);
+        noted.topics[0].partitions[0].committed_metadata = Some(text(&"ü".repeat(length)));
+        talk.ask(&format!("{length} characters of metadata"), 0, &noted);
+        fetch(talk, "of which nothing is told", &committed(0, "noted", &[0]));
+    }
+    let mut silent = committing("noted", -1, "", 1, 7);
+    silent.topics[0].partitions[0].committed_metadata = None;
+    talk.ask("no metadata", 0, &silent);
+
+    for odd in [
+        "",
+        ".",
+        "..",
+        "a/b",
+        "a//b",
+        "/a",
+        "a/",
+        "a/../b",
+        "a/.",
+        "with space",
+        "ünïcode",
+        "\u{1}",
+        "\u{7f}",
+        "…",
+    ] {
+        talk.ask(&format!("a commit by {odd:?}"), 0, &committing(odd, -1, "", 0, 3));
+        fetch(talk, &format!("what {odd:?} committed"), &committed(0, odd, &[0]));
+    }
+    let seen = znode(&mut eyes, &at("a/b", 0));
+    talk.note("where a group with a slash has its offset", seen);
+
+    for data in ["", "x", "12x", "+12", " 12", "9223372036854775808", "-0", "1.0"] {
+        let body = Body::default().string(&at(name, 0)).buffer(Some(data.as_bytes())).int(-1);
+        assert_eq!(eyes.request(SET_DATA, &body).expect("an answer").error, 0);
+        fetch(talk, &format!("an offset of another's hand: {data:?}"), &committed(0, name, &[0]));
+    }
+    talk.ask("a commit over it", 0, &committing(name, -1, "", 0, 8));
+    fetch(talk, "which is told again", &committed(0, name, &[0]));
 }
 
 pub(crate) fn deletion(talk: &mut Conversation) {

@@ -1,4 +1,6 @@
 //! Offsets that the clients of 0.8 keep in ZooKeeper: `/consumers/GROUP/offsets/TOPIC/PARTITION`, the offset as text.
+//!
+//! As in Kafka a group's name may hold slashes; one that makes no path of it (empty, relative) is refused by the client.
 
 use storage::types::{Offset, TopicPartition};
 use zookeeper_client as zk;
@@ -6,15 +8,24 @@ use zookeeper_client as zk;
 use crate::cluster::client::ZooKeeper;
 use crate::cluster::registration::make_path;
 
-/// `Ok(None)` where nothing was committed, or what is there is no offset.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error(transparent)]
+    ZooKeeper(#[from] zk::Error),
+    #[error("{0} holds no offset")]
+    NoNumber(String),
+}
+
+/// `Ok(None)` where nothing was committed.
 pub(crate) async fn read(
     zookeeper: &ZooKeeper,
     group: &str,
     partition: &TopicPartition,
-) -> Result<Option<Offset>, zk::Error> {
-    let found = zookeeper.get(&path(group, partition)?).await?;
-    let text = found.and_then(|(data, _)| String::from_utf8(data).ok());
-    Ok(text.and_then(|text| text.parse().ok()).map(Offset))
+) -> Result<Option<Offset>, ReadError> {
+    let path = path(group, partition);
+    let Some((data, _)) = zookeeper.get(&path).await? else { return Ok(None) };
+    let number = std::str::from_utf8(&data).ok().and_then(|text| text.parse().ok());
+    number.map(|offset| Some(Offset(offset))).ok_or(ReadError::NoNumber(path))
 }
 
 pub(crate) async fn write(
@@ -23,7 +34,7 @@ pub(crate) async fn write(
     partition: &TopicPartition,
     offset: Offset,
 ) -> Result<(), zk::Error> {
-    let (path, text) = (path(group, partition)?, offset.to_string());
+    let (path, text) = (path(group, partition), offset.to_string());
     match zookeeper.set(&path, text.as_bytes(), None).await {
         Err(zk::Error::NoNode) => {}
         written => return written.map(drop),
@@ -32,10 +43,6 @@ pub(crate) async fn write(
     zookeeper.set(&path, text.as_bytes(), None).await.map(drop)
 }
 
-/// A group's name that would lead elsewhere in the tree is refused.
-fn path(group: &str, partition: &TopicPartition) -> Result<String, zk::Error> {
-    if group.is_empty() || group.contains('/') || group == "." || group == ".." {
-        return Err(zk::Error::BadArguments(&"a group id that cannot name a znode"));
-    }
-    Ok(format!("/consumers/{group}/offsets/{}/{}", partition.topic, partition.partition))
+fn path(group: &str, partition: &TopicPartition) -> String {
+    format!("/consumers/{group}/offsets/{}/{}", partition.topic, partition.partition)
 }

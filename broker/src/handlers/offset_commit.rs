@@ -1,5 +1,6 @@
 //! OffsetCommit: how far a group has read. Version 0 keeps it in ZooKeeper, where the clients of 0.8 look for it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coordinator::groups::{Command, Commit, GroupError, OffsetCommit, Reply};
@@ -8,7 +9,7 @@ use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestPartitio
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
-use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, TopicName};
 use storage::types::{LeaderEpoch, Offset, TimestampMs, TopicPartition};
 
 use crate::clock;
@@ -34,16 +35,33 @@ pub(crate) async fn handle(
             _ => commit(house, context, &request, offsets, &mut codes).await,
         }
     }
-    let topics = request.topics.into_iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|partition| {
-            OffsetCommitResponsePartition::default()
-                .with_partition_index(partition.partition_index)
-                .with_error_code(codes.get(&topic.name, partition.partition_index))
-        });
-        let partitions = partitions.collect();
-        OffsetCommitResponseTopic::default().with_name(topic.name).with_partitions(partitions)
-    });
-    OffsetCommitResponse::default().with_topics(topics.collect())
+    answer(&request, &codes)
+}
+
+/// In Kafka's order: first the partitions that do not exist, and every topic once.
+fn answer(request: &OffsetCommitRequest, codes: &Codes) -> OffsetCommitResponse {
+    let mut topics: Vec<OffsetCommitResponseTopic> = Vec::new();
+    let mut place: BTreeMap<&TopicName, usize> = BTreeMap::new();
+    for unknown in [true, false] {
+        for topic in &request.topics {
+            for partition in topic.partitions.iter().map(|partition| partition.partition_index) {
+                let code = codes.get(&topic.name, partition);
+                if (code == ResponseError::UnknownTopicOrPartition.code()) != unknown {
+                    continue;
+                }
+                let at = *place.entry(&topic.name).or_insert_with(|| {
+                    topics.push(OffsetCommitResponseTopic::default().with_name(topic.name.clone()));
+                    topics.len() - 1
+                });
+                topics[at].partitions.push(
+                    OffsetCommitResponsePartition::default()
+                        .with_partition_index(partition)
+                        .with_error_code(code),
+                );
+            }
+        }
+    }
+    OffsetCommitResponse::default().with_topics(topics)
 }
 
 /// The offsets of partitions that exist; the others have their code already.

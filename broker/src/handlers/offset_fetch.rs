@@ -1,5 +1,6 @@
 //! OffsetFetch: how far groups have read. Version 0 asks what is in ZooKeeper.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use coordinator::groups::{GroupError, Groups, OffsetCommit};
@@ -130,27 +131,31 @@ fn nowhere(partition: i32, code: i16) -> OffsetFetchResponsePartitions {
 
 async fn fetch_from_zookeeper(house: &House, group: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
     let metadata = house.metadata.snapshot();
-    let mut topics = Vec::new();
+    // What is asked twice is answered once.
+    let mut asked: BTreeMap<&TopicName, BTreeSet<i32>> = BTreeMap::new();
     for topic in group.topics.iter().flatten() {
-        let name: Arc<str> = Arc::from(topic.name.0.as_str());
+        asked.entry(&topic.name).or_default().extend(&topic.partition_indexes);
+    }
+    let mut topics = Vec::new();
+    for (topic, indexes) in asked {
+        let name: Arc<str> = Arc::from(topic.0.as_str());
         let mut partitions = Vec::new();
-        for index in &topic.partition_indexes {
-            if metadata.partition(&name, *index).is_none() {
-                partitions.push(nowhere(*index, ResponseError::UnknownTopicOrPartition.code()));
+        for index in indexes {
+            if metadata.partition(&name, index).is_none() {
+                partitions.push(nowhere(index, ResponseError::UnknownTopicOrPartition.code()));
                 continue;
             }
-            let partition = TopicPartition::new(Arc::clone(&name), *index);
+            let partition = TopicPartition::new(Arc::clone(&name), index);
             partitions.push(
                 match consumer_offsets::read(&house.zookeeper, &group.group_id.0, &partition).await {
-                    Ok(Some(offset)) => nowhere(*index, 0).with_committed_offset(offset.0),
-                    Ok(None) => nowhere(*index, ResponseError::UnknownTopicOrPartition.code()),
-                    Err(_) => nowhere(*index, ResponseError::UnknownServerError.code()),
+                    Ok(Some(offset)) => nowhere(index, 0).with_committed_offset(offset.0),
+                    Ok(None) => nowhere(index, ResponseError::UnknownTopicOrPartition.code()),
+                    Err(_) => nowhere(index, ResponseError::UnknownServerError.code()),
                 },
             );
         }
-        topics.push(
-            OffsetFetchResponseTopics::default().with_name(topic.name.clone()).with_partitions(partitions),
-        );
+        topics
+            .push(OffsetFetchResponseTopics::default().with_name(topic.clone()).with_partitions(partitions));
     }
     OffsetFetchResponseGroup::default().with_group_id(group.group_id.clone()).with_topics(topics)
 }
