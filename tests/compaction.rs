@@ -11,13 +11,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
-use kafka_protocol::messages::{
-    CreateTopicsRequest, ProduceRequest, ProducerId, TopicName, WriteTxnMarkersRequest,
-};
-use kafka_protocol::protocol::StrBytes;
 use storage::batch::{
     BatchBuilder, BatchOptions, BatchProducer, BatchView, Record, TargetCompression, headers, records,
 };
@@ -33,9 +26,11 @@ use storage::types::{Offset, TimestampMs, TopicPartition};
 use support::offline::append_behind_a_gap;
 use support::process::PATIENCE;
 use support::records::now_ms;
+use support::requests::{self, is_passing, outcome, produce_request, text};
 use support::seat::{Broker, Kind};
-use support::stock;
+use support::transactional::write_marker;
 use support::wire::Connection;
+use support::{stock, until};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -86,19 +81,8 @@ impl Topic {
             ("min.cleanable.dirty.ratio", self.dirty_ratio.to_string()),
             ("max.compaction.lag.ms", self.max_compaction_lag_ms.to_string()),
         ];
-        let setting = |(name, value): (&'static str, String)| {
-            CreatableTopicConfig::default()
-                .with_name(StrBytes::from_static_str(name))
-                .with_value(Some(StrBytes::from_string(value)))
-        };
-        let topic = CreatableTopic::default()
-            .with_name(TopicName(StrBytes::from_static_str(self.name)))
-            .with_num_partitions(1)
-            .with_replication_factor(1)
-            .with_configs(settings.into_iter().map(setting).collect());
-        let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
-        let answer = connection.request(5, &request);
-        assert_eq!(answer.topics[0].error_code, 0, "{:?}", answer.topics[0].error_message);
+        let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+        requests::create_topic(connection, self.name, 1, 1, &settings);
     }
 }
 
@@ -109,44 +93,16 @@ fn produce(connection: &mut Connection, batch: &Bytes, transactional: bool) {
     }
 }
 
-fn produce_to(connection: &mut Connection, topic: &'static str, batch: &Bytes, transactional: bool) {
-    const NOT_YET: [i16; 2] = [3, 6];
-    let partition = PartitionProduceData::default().with_index(0).with_records(Some(batch.clone()));
-    let topic = TopicProduceData::default()
-        .with_name(TopicName(StrBytes::from_static_str(topic)))
-        .with_partition_data(vec![partition]);
-    let id = transactional.then(|| StrBytes::from_static_str("tx").into());
-    let request = ProduceRequest::default()
-        .with_transactional_id(id)
-        .with_acks(-1)
-        .with_timeout_ms(30_000)
-        .with_topic_data(vec![topic]);
-    loop {
-        let answer = connection.request(9, &request);
-        match answer.responses[0].partition_responses[0].error_code {
-            0 => return,
-            error if NOT_YET.contains(&error) => std::thread::park_timeout(Duration::from_millis(20)),
-            error => panic!("error {error}"),
+fn produce_to(connection: &mut Connection, topic: &str, batch: &Bytes, transactional: bool) {
+    let id = transactional.then(|| text("tx").into());
+    let request = produce_request(topic, 0, -1, batch).with_transactional_id(id);
+    until("the batch is taken", || match outcome(&connection.request(9, &request)).0 {
+        0 => true,
+        error => {
+            assert!(is_passing(error), "error {error}");
+            false
         }
-    }
-}
-
-fn end_transaction(connection: &mut Connection, producer: i64, commit: bool) {
-    let topics = TOPICS.map(|topic| {
-        WritableTxnMarkerTopic::default()
-            .with_name(TopicName(StrBytes::from_static_str(topic.name)))
-            .with_partition_indexes(vec![0])
     });
-    let marker = WritableTxnMarker::default()
-        .with_producer_id(ProducerId(producer))
-        .with_producer_epoch(0)
-        .with_transaction_result(commit)
-        .with_coordinator_epoch(0)
-        .with_topics(topics.to_vec());
-    let answer = connection.request(1, &WriteTxnMarkersRequest::default().with_markers(vec![marker]));
-    for topic in &answer.markers[0].topics {
-        assert_eq!(topic.partitions[0].error_code, 0, "{:?}", topic.name);
-    }
 }
 
 /// Numbers that look random and are the same every time.
@@ -218,7 +174,9 @@ impl Writing {
                         produce(connection, &batch, true);
                     }
                     let commit = self.dice.roll(4) > 0;
-                    end_transaction(connection, producer, commit);
+                    for topic in TOPICS {
+                        write_marker(connection, topic.name, producer, commit);
+                    }
                 }
                 _ => {
                     let batch = self.batch(None, false);

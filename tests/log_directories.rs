@@ -9,15 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
-use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, ListOffsetsRequest, ProduceRequest, ProducerId, TopicName,
-    WriteTxnMarkersRequest,
-};
-use kafka_protocol::protocol::StrBytes;
 use storage::batch::{
     BatchBuilder, BatchOptions, BatchProducer, Origin, ProduceRules, TargetCompression, TimestampType,
     headers, prepare,
@@ -30,9 +21,11 @@ use storage::producers::{ProducerSettings, VerificationGuard};
 use storage::store::Store;
 use storage::types::{LeaderEpoch, Offset, TimestampMs, TopicPartition};
 use support::records::now_ms;
+use support::requests::{self, is_passing, outcome, produce_request, text};
 use support::seat::{Broker, Kind};
-use support::stock;
+use support::transactional::write_marker;
 use support::wire::Connection;
+use support::{stock, talk, until};
 
 const TOPIC: &str = "same";
 
@@ -46,77 +39,30 @@ fn apache() -> Broker {
         Kind::Apache,
         &[("transaction.partition.verification.enable", "false"), ("log.initial.task.delay.ms", "3600000")],
     );
-    let setting = |name: &'static str, value: &'static str| {
-        CreatableTopicConfig::default()
-            .with_name(StrBytes::from_static_str(name))
-            .with_value(Some(StrBytes::from_static_str(value)))
-    };
-    let topic = CreatableTopic::default()
-        .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
-        .with_num_partitions(1)
-        .with_replication_factor(1)
-        .with_configs(vec![
-            setting("segment.bytes", "3000"),
-            setting("index.interval.bytes", "200"),
-            setting("retention.ms", "-1"),
-        ]);
-    let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
-    let answer = broker.connect().request(5, &request);
-    assert_eq!(answer.topics[0].error_code, 0, "{:?}", answer.topics[0].error_message);
+    let settings = [("segment.bytes", "3000"), ("index.interval.bytes", "200"), ("retention.ms", "-1")];
+    requests::create_topic(&mut broker.connect(), TOPIC, 1, 1, &settings);
     broker
 }
 
 /// Sends one batch; yields error code and base offset.
 fn produce(connection: &mut Connection, batch: &Bytes, transactional: bool) -> (i16, i64) {
-    let partition = PartitionProduceData::default().with_index(0).with_records(Some(batch.clone()));
-    let topic = TopicProduceData::default()
-        .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
-        .with_partition_data(vec![partition]);
-    let id = transactional.then(|| StrBytes::from_static_str("tx").into());
-    let request = ProduceRequest::default()
-        .with_transactional_id(id)
-        .with_acks(-1)
-        .with_timeout_ms(30_000)
-        .with_topic_data(vec![topic]);
-    let answer = connection.request(9, &request);
-    let answer = &answer.responses[0].partition_responses[0];
-    (answer.error_code, answer.base_offset)
+    let id = transactional.then(|| text("tx").into());
+    let request = produce_request(TOPIC, 0, -1, batch).with_transactional_id(id);
+    outcome(&connection.request(9, &request))
 }
 
 /// Repeats a request while the broker does not lead the new topic yet.
 fn produce_patiently(connection: &mut Connection, batch: &Bytes, transactional: bool) -> (i16, i64) {
-    const NOT_LEADER: i16 = 6;
-    const UNKNOWN_TOPIC: i16 = 3;
-    loop {
-        let answer = produce(connection, batch, transactional);
-        if !matches!(answer.0, NOT_LEADER | UNKNOWN_TOPIC) {
-            return answer;
-        }
-        std::thread::park_timeout(std::time::Duration::from_millis(20));
-    }
-}
-
-fn end_transaction(connection: &mut Connection, producer: i64, commit: bool) {
-    let topic = WritableTxnMarkerTopic::default()
-        .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
-        .with_partition_indexes(vec![0]);
-    let marker = WritableTxnMarker::default()
-        .with_producer_id(ProducerId(producer))
-        .with_producer_epoch(0)
-        .with_transaction_result(commit)
-        .with_coordinator_epoch(0)
-        .with_topics(vec![topic]);
-    let answer = connection.request(1, &WriteTxnMarkersRequest::default().with_markers(vec![marker]));
-    assert_eq!(answer.markers[0].topics[0].partitions[0].error_code, 0);
+    let mut answer = (-1, -1);
+    until("the broker leads the topic", || {
+        answer = produce(connection, batch, transactional);
+        !is_passing(answer.0)
+    });
+    answer
 }
 
 fn end_offset(connection: &mut Connection) -> i64 {
-    let partition = ListOffsetsPartition::default().with_partition_index(0).with_timestamp(-1);
-    let topic = ListOffsetsTopic::default()
-        .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
-        .with_partitions(vec![partition]);
-    let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
-    connection.request(5, &request).topics[0].partitions[0].offset
+    talk::end_offset(connection, TOPIC, 0)
 }
 
 /// Batches of all kinds, the same at every call with the same `base`: plain, idempotent, compressed, with records out
@@ -274,7 +220,7 @@ fn a_follower_of_apache_has_apaches_files() {
         if number % 4 == 0 {
             let (producer, sequence) = (9000 + number as i64 % 3, number as i32 / 12);
             assert_eq!(produce(&mut connection, &transactional(base, producer, sequence), true).0, 0);
-            end_transaction(&mut connection, producer, number % 8 == 0);
+            write_marker(&mut connection, TOPIC, producer, number % 8 == 0);
         }
     }
     assert_eq!(produce(&mut connection, &transactional(base, 9100, 0), true).0, 0);

@@ -10,7 +10,7 @@ use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
     BrokerId, CreateTopicsRequest, FetchRequest, GroupId, MetadataRequest, MetadataResponse,
-    OffsetFetchRequest, ProduceRequest, TopicName, TransactionalId,
+    OffsetFetchRequest, ProduceRequest, ProduceResponse, TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -24,7 +24,7 @@ pub(crate) fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-fn name(topic: &str) -> TopicName {
+pub(crate) fn name(topic: &str) -> TopicName {
     TopicName(text(topic))
 }
 
@@ -67,6 +67,19 @@ pub(crate) fn metadata(connection: &mut Connection, topic: &str) -> std::io::Res
     connection.try_request(9, &request)
 }
 
+/// One batch for one partition.
+pub(crate) fn produce_request(topic: &str, partition: i32, acks: i16, batch: &Bytes) -> ProduceRequest {
+    let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch.clone()));
+    let topic = TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![data]);
+    ProduceRequest::default().with_acks(acks).with_timeout_ms(30_000).with_topic_data(vec![topic])
+}
+
+/// Error code and base offset of the one partition.
+pub(crate) fn outcome(answer: &ProduceResponse) -> (i16, i64) {
+    let partition = &answer.responses[0].partition_responses[0];
+    (partition.error_code, partition.base_offset)
+}
+
 /// Sends one batch once. `Ok`: error code and base offset; `Err`: nobody knows what became of it.
 pub(crate) fn try_produce(
     connection: &mut Connection,
@@ -88,16 +101,10 @@ pub(crate) fn try_produce_as(
     batch: &Bytes,
     timeout: Duration,
 ) -> std::io::Result<(i16, i64)> {
-    let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch.clone()));
-    let topic = TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![data]);
-    let request = ProduceRequest::default()
+    let request = produce_request(topic, partition, acks, batch)
         .with_transactional_id(id.map(|id| TransactionalId(text(id))))
-        .with_acks(acks)
-        .with_timeout_ms(i32::try_from(timeout.as_millis()).expect("a short wait"))
-        .with_topic_data(vec![topic]);
-    let answer = connection.try_request(9, &request)?;
-    let partition = &answer.responses[0].partition_responses[0];
-    Ok((partition.error_code, partition.base_offset))
+        .with_timeout_ms(i32::try_from(timeout.as_millis()).expect("a short wait"));
+    connection.try_request(9, &request).map(|answer| outcome(&answer))
 }
 
 /// Sends one batch at acks=all, again and again while the broker does not lead the partition yet; its base offset.
@@ -127,22 +134,23 @@ pub(crate) struct Fetched {
     pub(crate) records: Bytes,
 }
 
+/// For up to 1 MiB of one partition.
+pub(crate) fn fetch_request(topic: &str, partition: i32, offset: i64) -> FetchRequest {
+    let partition = FetchPartition::default()
+        .with_partition(partition)
+        .with_fetch_offset(offset)
+        .with_partition_max_bytes(1 << 20);
+    let topic = FetchTopic::default().with_topic(name(topic)).with_partitions(vec![partition]);
+    FetchRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic])
+}
+
 pub(crate) fn try_fetch(
     connection: &mut Connection,
     topic: &str,
     partition: i32,
     offset: i64,
 ) -> std::io::Result<Fetched> {
-    let partition = FetchPartition::default()
-        .with_partition(partition)
-        .with_fetch_offset(offset)
-        .with_partition_max_bytes(1 << 20);
-    let topic = FetchTopic::default().with_topic(name(topic)).with_partitions(vec![partition]);
-    let request = FetchRequest::default()
-        .with_replica_id(BrokerId(-1))
-        .with_max_wait_ms(500)
-        .with_min_bytes(1)
-        .with_topics(vec![topic]);
+    let request = fetch_request(topic, partition, offset).with_max_wait_ms(500).with_min_bytes(1);
     let answer = connection.try_request(11, &request)?;
     let Some(partition) = answer.responses.first().and_then(|topic| topic.partitions.first()) else {
         return Ok(Fetched { error: answer.error_code, high_watermark: -1, records: Bytes::new() });

@@ -1,18 +1,14 @@
-//! The few requests that tests of logs are made of: topics, batches, offsets, and everything that is in a partition.
+//! What tests of logs ask of one broker that leads everything: batches in, offsets, and everything that is in a partition.
+//! Made of the requests of [`requests`].
 
 use std::io;
 
 use bytes::{Buf as _, Bytes};
-use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, FetchRequest, ListOffsetsRequest, ProduceRequest, ProduceResponse,
-    ResponseHeader, TopicName,
-};
-use kafka_protocol::protocol::{Decodable, HeaderVersion, StrBytes};
+use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, ProduceResponse, ResponseHeader};
+use kafka_protocol::protocol::{Decodable, HeaderVersion};
 
+use super::requests::{self, fetch_request, name, outcome, produce_request};
 use super::seat::Broker;
 use super::until;
 use super::wire::Connection;
@@ -21,41 +17,14 @@ const PRODUCE: i16 = 9;
 const READ_UNCOMMITTED: i8 = 0;
 const READ_COMMITTED: i8 = 1;
 
-fn name(topic: &str) -> TopicName {
-    TopicName(StrBytes::from_string(topic.to_string()))
-}
-
 /// Creates the topic and waits until all its partitions take records.
 #[track_caller]
 pub(crate) fn create_topic(broker: &Broker, topic: &str, partitions: i32, configs: &[(&str, &str)]) {
-    let setting = |(key, value): &(&str, &str)| {
-        CreatableTopicConfig::default()
-            .with_name(StrBytes::from_string(key.to_string()))
-            .with_value(Some(StrBytes::from_string(value.to_string())))
-    };
-    let topic_request = CreatableTopic::default()
-        .with_name(name(topic))
-        .with_num_partitions(partitions)
-        .with_replication_factor(1)
-        .with_configs(configs.iter().map(setting).collect());
-    let request = CreateTopicsRequest::default().with_topics(vec![topic_request]).with_timeout_ms(60_000);
     let mut connection = broker.connect();
-    let answer = connection.request(5, &request);
-    assert_eq!(answer.topics[0].error_code, 0, "{:?}", answer.topics[0].error_message);
+    requests::create_topic(&mut connection, topic, partitions, 1, configs);
     until(&format!("all partitions of {topic}"), || {
         (0..partitions).all(|partition| list_offset(&mut connection, topic, partition, -1).0 == 0)
     });
-}
-
-fn produce_request(topic: &str, partition: i32, batch: &Bytes, acks: i16) -> ProduceRequest {
-    let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch.clone()));
-    let topic = TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![data]);
-    ProduceRequest::default().with_acks(acks).with_timeout_ms(30_000).with_topic_data(vec![topic])
-}
-
-fn produced(answer: &ProduceResponse) -> (i16, i64) {
-    let answer = &answer.responses[0].partition_responses[0];
-    (answer.error_code, answer.base_offset)
 }
 
 /// Sends one batch; yields error code and base offset.
@@ -77,8 +46,8 @@ pub(crate) fn try_produce(
     batch: &Bytes,
     acks: i16,
 ) -> io::Result<(i16, i64)> {
-    let request = produce_request(topic, partition, batch, acks);
-    connection.try_request(PRODUCE, &request).map(|answer| produced(&answer))
+    let request = produce_request(topic, partition, acks, batch);
+    connection.try_request(PRODUCE, &request).map(|answer| outcome(&answer))
 }
 
 /// Sends one batch without waiting for its answer.
@@ -89,7 +58,7 @@ pub(crate) fn send_batch(
     batch: &Bytes,
     acks: i16,
 ) -> io::Result<()> {
-    connection.send(PRODUCE, &produce_request(topic, partition, batch, acks))
+    connection.send(PRODUCE, &produce_request(topic, partition, acks, batch))
 }
 
 /// Sends all batches before it reads an answer. `Err` only where there was none at all.
@@ -113,7 +82,7 @@ pub(crate) fn produce_pipelined(
         ResponseHeader::decode(&mut frame, ProduceResponse::header_version(PRODUCE))
             .map_err(io::Error::other)?;
         let answer = ProduceResponse::decode(&mut frame, PRODUCE).map_err(io::Error::other)?;
-        answers.push(produced(&answer));
+        answers.push(outcome(&answer));
     }
     if answers.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(answers) }
 }
@@ -163,17 +132,8 @@ pub(crate) fn end_offset(connection: &mut Connection, topic: &str, partition: i3
 
 /// Records from `offset` on, as much as one answer holds. Error code and batches.
 pub(crate) fn fetch(connection: &mut Connection, topic: &str, partition: i32, offset: i64) -> (i16, Bytes) {
-    let partition = FetchPartition::default()
-        .with_partition(partition)
-        .with_fetch_offset(offset)
-        .with_partition_max_bytes(1 << 20);
-    let topic = FetchTopic::default().with_topic(name(topic)).with_partitions(vec![partition]);
-    let request = FetchRequest::default()
-        .with_replica_id(BrokerId(-1))
-        .with_max_wait_ms(0)
-        .with_min_bytes(0)
-        .with_max_bytes(8 << 20)
-        .with_topics(vec![topic]);
+    let request =
+        fetch_request(topic, partition, offset).with_max_wait_ms(0).with_min_bytes(0).with_max_bytes(8 << 20);
     let answer = connection.request(11, &request);
     let answer = &answer.responses[0].partitions[0];
     (answer.error_code, answer.records.clone().unwrap_or_default())

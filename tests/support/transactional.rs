@@ -8,20 +8,37 @@ use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProdu
 use kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
+use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeProducersRequest, DescribeTransactionsRequest,
     EndTxnRequest, FindCoordinatorRequest, GroupId, InitProducerIdRequest, ListTransactionsRequest,
-    ProduceRequest, ProducerId, TopicName, TransactionalId, TxnOffsetCommitRequest,
+    ProduceRequest, ProducerId, TopicName, TransactionalId, TxnOffsetCommitRequest, WriteTxnMarkersRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 
 use super::process::PATIENCE;
 use super::records::Batch;
 use super::seat::Broker;
+use super::wire::Connection;
 
 const TRANSACTIONAL: i16 = 0x10;
 /// No coordinator, none loaded, not here, not finished with the transaction before; no leader, no such topic yet.
 const NOT_YET: [i16; 6] = [14, 15, 16, 51, 6, 3];
+
+/// Writes the marker of a transaction into partition 0, as a coordinator would: for producers that never had one.
+#[track_caller]
+pub(crate) fn write_marker(connection: &mut Connection, topic: &str, producer: i64, commit: bool) {
+    let topic =
+        WritableTxnMarkerTopic::default().with_name(TopicName(text(topic))).with_partition_indexes(vec![0]);
+    let marker = WritableTxnMarker::default()
+        .with_producer_id(ProducerId(producer))
+        .with_producer_epoch(0)
+        .with_transaction_result(commit)
+        .with_coordinator_epoch(0)
+        .with_topics(vec![topic]);
+    let answer = connection.request(1, &WriteTxnMarkersRequest::default().with_markers(vec![marker]));
+    assert_eq!(answer.markers[0].topics[0].partitions[0].error_code, 0);
+}
 
 pub(crate) struct Producer {
     id: String,
