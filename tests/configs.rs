@@ -277,3 +277,32 @@ fn topics_without_a_word_of_their_own_follow_what_is_set_for_the_broker() {
         fetched.get(ATTRIBUTES).is_some_and(|attributes| attributes & CODEC == GZIP)
     });
 }
+
+#[test]
+fn cleaners_are_set_up_anew_when_their_configs_change() {
+    // Nobody waits for the next look at the logs: an hour later.
+    let broker = Broker::start_with(kind(), &[("log.cleaner.backoff.ms", "3600000")]);
+    let compacted =
+        [("cleanup.policy", "compact"), ("segment.bytes", "500"), ("min.cleanable.dirty.ratio", "0.01")];
+    create_topic(&mut broker.connect(), "compacted", 1, 1, &compacted);
+    for number in 0..20 {
+        let mut batch = Batch::of(&[&format!("value {number} {}", "x".repeat(100))]);
+        batch.records[0].0 = Some(b"the only key".to_vec());
+        assert_eq!(produced(&mut broker.connect(), "compacted", &batch.encode()), 0);
+    }
+    let cleaned = || {
+        let checkpoint = broker.log_dir().join("cleaner-offset-checkpoint");
+        let text = std::fs::read_to_string(checkpoint).unwrap_or_default();
+        text.lines().any(|line| line.starts_with("compacted 0 ") && !line.ends_with(" 0"))
+    };
+    assert!(!cleaned());
+
+    let changes = [
+        ("log.cleaner.backoff.ms", Some("100")),
+        ("log.cleaner.threads", Some("2")),
+        ("log.cleaner.dedupe.buffer.size", Some("16777216")),
+    ];
+    alter(&broker, "", &changes).expect("taken");
+
+    eventually(&broker, "the log is cleaned", cleaned);
+}

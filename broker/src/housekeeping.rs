@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use storage::checkpoint::OffsetCheckpoint;
-use storage::compaction::{Cleaner, CleanerSettings};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval_at, sleep};
-use tracing::error;
 
+use crate::cleaners;
 use crate::clock;
-use crate::config::{Cleaners, Logs};
+use crate::live::LiveConfig;
 use crate::moving;
 use crate::partition::Partitions;
 use crate::partition::compaction::Cleaning;
@@ -21,7 +20,7 @@ const REMOVAL_INTERVAL: Duration = Duration::from_secs(5);
 /// The periodic work; dropping it ends it.
 pub(crate) struct Housekeeping {
     work: JoinSet<()>,
-    cleaning: Option<Arc<Cleaning>>,
+    cleaning: Arc<Cleaning>,
 }
 
 impl Housekeeping {
@@ -33,22 +32,18 @@ impl Housekeeping {
 
 impl Drop for Housekeeping {
     fn drop(&mut self) {
-        if let Some(cleaning) = &self.cleaning {
-            cleaning.stop();
-        }
+        self.cleaning.stop();
     }
 }
 
 /// Starts all of it.
-pub(crate) fn start(partitions: &Arc<Partitions>, logs: &Logs) -> Housekeeping {
+pub(crate) fn start(partitions: &Arc<Partitions>, live: &LiveConfig) -> Housekeeping {
+    let config = live.current();
+    let logs = &config.logs;
     let mut work = JoinSet::new();
-    let cleaning = logs.cleaners.as_ref().map(|cleaners| {
-        let cleaning = Arc::new(Cleaning::new(cleaners.bytes_per_second));
-        for _ in 0..cleaners.threads {
-            work.spawn(clean(Arc::clone(partitions), Arc::clone(&cleaning), cleaners.clone()));
-        }
-        cleaning
-    });
+    let cleaning = Arc::new(Cleaning::default());
+    let configs = live.watch();
+    work.spawn(cleaners::keep(Arc::clone(partitions), Arc::clone(&cleaning), configs));
     for _ in 0..logs.movers {
         work.spawn(moving::carry(Arc::clone(partitions)));
     }
@@ -73,37 +68,6 @@ pub(crate) fn start(partitions: &Arc<Partitions>, logs: &Logs) -> Housekeeping {
         every(interval, |partitions| partitions.flush_overdue(clock::wall()));
     }
     Housekeeping { work, cleaning }
-}
-
-/// One cleaner: log after log as long as there are filthy ones, then a pause.
-async fn clean(partitions: Arc<Partitions>, cleaning: Arc<Cleaning>, settings: Cleaners) {
-    let of_one = CleanerSettings {
-        map_bytes: settings.map_bytes / settings.threads as u64,
-        load_factor: settings.load_factor,
-    };
-    let Some(cleaner) = Cleaner::new(of_one) else {
-        error!(
-            "logs are not compacted: log.cleaner.dedupe.buffer.size has no room for a single key; raise it or log.cleaner.io.buffer.load.factor"
-        );
-        return;
-    };
-    let mut idle = Some(cleaner);
-    while let Some(mut cleaner) = idle.take() {
-        let (partitions, cleaning) = (Arc::clone(&partitions), Arc::clone(&cleaning));
-        let pass = spawn_blocking(move || {
-            let cleaned = partitions.clean_filthiest(&mut cleaner, &cleaning, clock::wall());
-            (cleaner, cleaned)
-        });
-        // A panic in there was reported by the hook; a new map is all that is needed to go on.
-        let (cleaner, cleaned) = match pass.await {
-            Ok((cleaner, cleaned)) => (Some(cleaner), cleaned),
-            Err(_) => (Cleaner::new(of_one), false),
-        };
-        idle = cleaner;
-        if !cleaned {
-            sleep(settings.backoff).await;
-        }
-    }
 }
 
 async fn repeat(partitions: Arc<Partitions>, delay: Duration, interval: Duration, task: fn(&Partitions)) {

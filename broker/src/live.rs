@@ -47,6 +47,11 @@ impl LiveConfig {
         Arc::clone(&self.current.borrow())
     }
 
+    /// For who sets something up anew when the configuration changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<BrokerConfig>> {
+        self.current.subscribe()
+    }
+
     /// Held while topic configs are read and taken over.
     pub(crate) async fn loading(&self) -> MutexGuard<'_, ()> {
         self.loading.lock().await

@@ -6,6 +6,7 @@
 mod args;
 mod asker;
 mod check;
+mod cleaners;
 mod clock;
 mod cluster;
 mod colleagues;

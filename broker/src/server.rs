@@ -221,7 +221,7 @@ impl Broker {
         let epoch =
             registration::register(zookeeper, &broker, coordination, former_max, clock::wall()).await?;
         house.set_broker_epoch(epoch);
-        let mut housekeeping = housekeeping::start(&partitions, &config.logs);
+        let mut housekeeping = housekeeping::start(&partitions, &house.live);
         let settings = controller_settings(config, me);
         let presence = Arc::new(Presence::new(broker));
         // The candidate ends with the client of ZooKeeper.

@@ -77,15 +77,6 @@ const ONLY_FOR_A_LISTENER: [&str; 10] = [
     "ssl.truststore.type",
 ];
 
-/// Taken while running as Kafka takes them, but cleaners are set up at the start only.
-const CLEANERS: [&str; 5] = [
-    "log.cleaner.threads",
-    "log.cleaner.backoff.ms",
-    "log.cleaner.dedupe.buffer.size",
-    "log.cleaner.io.buffer.load.factor",
-    "log.cleaner.io.max.bytes.per.second",
-];
-
 /// Kafka resizes these pools step by step: at most doubled, at least halved.
 const POOLS: [&str; 5] = [
     "background.threads",
@@ -291,11 +282,6 @@ impl BrokerConfig {
         let names: BTreeSet<&String> = mine.keys().chain(others.keys()).collect();
         let differ = names.into_iter().filter(|name| mine.get(*name) != others.get(*name));
         differ.cloned().collect()
-    }
-
-    /// Whether a change of `key` has to wait for a restart.
-    pub(crate) fn takes_effect_at_start(&self, key: &str) -> bool {
-        CLEANERS.contains(&key)
     }
 }
 

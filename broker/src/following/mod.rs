@@ -109,9 +109,6 @@ async fn broker(running: &Running) {
     if changed.is_empty() {
         return;
     }
-    for key in changed.iter().filter(|key| next.takes_effect_at_start(key)) {
-        warn!("{key} was changed; it takes effect at the next start of this broker");
-    }
     let unclean = |config: &BrokerConfig| config.topics.defaults.unclean_leader_election;
     if unclean(&next) != unclean(&former) {
         controller.unclean_election_by_default(unclean(&next)).await;

@@ -24,7 +24,8 @@ const NAP: Duration = Duration::from_millis(100);
 /// What all cleaners share.
 pub(crate) struct Cleaning {
     state: Mutex<State>,
-    throttle: Mutex<Throttle>,
+    /// Set as soon as cleaners are at work.
+    throttle: Mutex<Option<Throttle>>,
     started: Instant,
     stopping: Mutex<bool>,
     stop: Condvar,
@@ -38,16 +39,23 @@ struct State {
     uncleanable: BTreeSet<TopicPartition>,
 }
 
-impl Cleaning {
-    /// `bytes_per_second` is `log.cleaner.io.max.bytes.per.second`.
-    pub(crate) fn new(bytes_per_second: f64) -> Cleaning {
+impl Default for Cleaning {
+    fn default() -> Cleaning {
         Cleaning {
             state: Mutex::default(),
-            throttle: Mutex::new(Throttle::new(bytes_per_second, Duration::ZERO)),
+            throttle: Mutex::default(),
             started: Instant::now(),
             stopping: Mutex::new(false),
             stop: Condvar::new(),
         }
+    }
+}
+
+impl Cleaning {
+    /// From now on all cleaners together read and write so much (`log.cleaner.io.max.bytes.per.second`).
+    pub(crate) fn pace(&self, bytes_per_second: f64) {
+        let throttle = Throttle::new(bytes_per_second, self.started.elapsed());
+        *self.throttle.lock().unwrap_or_else(PoisonError::into_inner) = Some(throttle);
     }
 
     /// Cleanings end at their next batch, without a trace of the segment they were at.
@@ -67,7 +75,8 @@ impl Cleaning {
     /// Waits as long as the bytes demand.
     fn pass(&self, bytes: u64, goes_on: impl Fn() -> bool) -> ControlFlow<()> {
         let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut pause = throttle.pass(bytes, self.started.elapsed());
+        let pass = |throttle: &mut Throttle| throttle.pass(bytes, self.started.elapsed());
+        let mut pause = throttle.as_mut().map(pass).unwrap_or_default();
         drop(throttle);
         loop {
             if !goes_on() || self.is_stopping() {
@@ -106,23 +115,25 @@ impl Drop for Taken<'_> {
 }
 
 impl Partitions {
-    /// Cleans the log that needs it most. False where none does.
+    /// Cleans the log that needs it most. False where none does, and where the cleaner no longer `goes_on`.
     pub(crate) fn clean_filthiest(
         &self,
         cleaner: &mut Cleaner,
         cleaning: &Cleaning,
         now: TimestampMs,
+        goes_on: &dyn Fn() -> bool,
     ) -> bool {
-        if cleaning.is_stopping() {
+        if cleaning.is_stopping() || !goes_on() {
             return false;
         }
         let Some(taken) = self.take_filthiest(cleaning, now) else { return false };
         let (partition, directory) = (&taken.hosted.partition, taken.hosted.directory);
         let goes_on = || {
             let present = self.get(partition.id());
-            present.is_some_and(|present| Arc::ptr_eq(&present, partition))
+            let stays = present.is_some_and(|present| Arc::ptr_eq(&present, partition))
                 && !self.directories[directory].is_offline()
-                && !partition.relocation.is_moving()
+                && !partition.relocation.is_moving();
+            stays && goes_on()
         };
         let mut pace = |bytes| cleaning.pass(bytes, goes_on);
         match cleaner.clean(partition.as_ref(), &taken.cleanable, now, &mut pace) {
