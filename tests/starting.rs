@@ -5,20 +5,72 @@ mod support;
 
 use std::fs;
 use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::ensemble::{Ensemble, exists};
 use support::ports::free_port;
-use support::process::Ended;
+use support::process::{Ended, PATIENCE, run};
 use support::records::Batch;
 use support::requests::{create_topic, metadata, produce};
 use support::seat::{Broker, Kind, kind};
+use support::stock::checkout;
 use support::until;
 use support::znodes::{Body, ZnodeClient};
 
 /// Request code of `create`.
 const CREATE: i32 = 1;
+
+#[test]
+fn a_start_ends_with_one_line_that_says_all_and_a_signal_ends_the_broker_with_0() {
+    let mut broker = Broker::start_with(Kind::Ours, &[]);
+    for signal in [libc::SIGTERM, libc::SIGINT] {
+        if !broker.is_running() {
+            broker.restart();
+        }
+        let log = broker.whole_log();
+        let line = log.lines().find(|line| line.contains("started in")).expect("the line of a start");
+        for told in [
+            &format!("listening on PLAINTEXT://127.0.0.1:{}", broker.port),
+            &format!("coordinated by the embedded coordinator on 127.0.0.1:{}", broker.zookeeper_port),
+            &format!("log.dirs {}", broker.log_dir().display()),
+            " ms:",
+        ] {
+            assert!(line.contains(told), "{told}: {line}");
+        }
+        let ended = broker.stop_by(signal);
+        assert_eq!(ended.code, 0, "{ended}");
+        assert!(broker.log_dir().join(".kafka_cleanshutdown").exists(), "a clean stop");
+    }
+}
+
+#[test]
+fn the_scripts_of_an_operators_habit_start_a_daemon_and_stop_that_one_only() {
+    let other = Broker::start_with(Kind::Ours, &[]);
+    let mut broker = Broker::start_with(Kind::Ours, &[]);
+    broker.stop();
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = |name: &str, arguments: &[&str]| {
+        let mut command = Command::new(checkout().join("scripts").join(name));
+        command.args(arguments).env("LOG_DIR", folder.path()).env("BROKER", env!("CARGO_BIN_EXE_broker"));
+        run(name, command, b"", PATIENCE)
+    };
+    let answers = || broker.try_connect().is_some();
+    script("kafka-server-start.sh", &["-daemon", &broker.properties().display().to_string()]).success();
+    // Whatever fails from here on: no daemon is left behind.
+    let came_up = catch_unwind(AssertUnwindSafe(|| until("the daemon answers", answers)));
+    let stopped = script("kafka-server-stop.sh", &["--pid", "--wait"]);
+
+    assert!(came_up.is_ok() && stopped.code == 0, "{stopped}");
+    assert!(!answers());
+    let log = fs::read_to_string(folder.path().join("kafkaServer.out")).expect("its output");
+    assert!(log.contains("started in") && log.trim_end().ends_with("stopped"), "{log}");
+    other.connect();
+    let again = script("kafka-server-stop.sh", &["--pid"]);
+    assert_eq!((again.code, again.stderr.as_str()), (1, "No kafka server to stop\n"));
+}
 
 /// Standard output and error together: the log of Apache's broker goes to the one, ours to the other.
 fn told(ended: &Ended) -> String {

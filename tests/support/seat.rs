@@ -345,7 +345,12 @@ impl Broker {
     /// SIGTERM, and the wait for the end.
     #[track_caller]
     pub(crate) fn stop(&mut self) -> Ended {
-        self.process.as_ref().expect("running").signal(libc::SIGTERM);
+        self.stop_by(libc::SIGTERM)
+    }
+
+    #[track_caller]
+    pub(crate) fn stop_by(&mut self, signal: i32) -> Ended {
+        self.process.as_ref().expect("running").signal(signal);
         self.wait()
     }
 
