@@ -174,7 +174,7 @@ impl Colleagues {
         PeerSettings {
             client_id: self.me.to_string().into(),
             response_max: RESPONSE_MAX,
-            connect_timeout: self.config.between_brokers.connection_setup_timeout,
+            setup_timeout: self.config.between_brokers.setup_timeout,
             reconnect_backoff: RECONNECT_BACKOFF,
             receive_buffer: None,
         }

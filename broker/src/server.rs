@@ -305,7 +305,7 @@ fn control_connections(config: &BrokerConfig, me: BrokerId) -> PeerSettings {
     PeerSettings {
         client_id: me.to_string().into(),
         response_max: CONTROL_RESPONSE_MAX,
-        connect_timeout: between.connection_setup_timeout.min(between.controller_socket_timeout),
+        setup_timeout: between.setup_timeout.at_most(between.controller_socket_timeout),
         reconnect_backoff: CONTROLLER_BACKOFF,
         receive_buffer: None,
     }

@@ -20,6 +20,7 @@ mod quotas;
 pub(crate) mod replication;
 mod rule;
 mod settings;
+pub(crate) mod setup_timeout;
 pub(crate) mod table;
 pub(crate) mod topic;
 mod transactions;
@@ -44,6 +45,7 @@ use properties::{Properties, PropertiesError};
 pub(crate) use quotas::QuotaWindows;
 use replication::Replication;
 use settings::Settings;
+use setup_timeout::SetupTimeout;
 use topic::TopicConfig;
 pub(crate) use transactions::Transactions;
 use version::KafkaVersion;
@@ -216,8 +218,8 @@ pub(crate) struct BetweenBrokers {
     pub(crate) protocol: KafkaVersion,
     /// Default: 30 s.
     pub(crate) request_timeout: Duration,
-    /// Default: 10 s.
-    pub(crate) connection_setup_timeout: Duration,
+    /// Default: 10 s, up to 30 s.
+    pub(crate) setup_timeout: SetupTimeout,
     /// Default: 30 s.
     pub(crate) controller_socket_timeout: Duration,
     /// `None`: a stop takes the leaderships along. Default: 3 attempts, 5 s apart.
@@ -462,7 +464,10 @@ fn between_brokers(settings: &Settings) -> BetweenBrokers {
     BetweenBrokers {
         protocol: protocol.unwrap_or(KafkaVersion::V3_9),
         request_timeout: settings.millis("request.timeout.ms"),
-        connection_setup_timeout: settings.millis("socket.connection.setup.timeout.ms"),
+        setup_timeout: SetupTimeout {
+            first: settings.millis("socket.connection.setup.timeout.ms"),
+            max: settings.millis("socket.connection.setup.timeout.max.ms"),
+        },
         controller_socket_timeout: settings.millis("controller.socket.timeout.ms"),
         hand_over: settings.boolean("controlled.shutdown.enable").then(|| HandOver {
             attempts: u32::try_from(settings.int("controlled.shutdown.max.retries")).unwrap_or(0),

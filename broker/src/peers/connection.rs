@@ -28,11 +28,15 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Tries every address the host's name has, within `settings.connect_timeout`.
-    pub(super) async fn open(address: &Address, settings: &PeerSettings) -> Result<Connection, PeerError> {
+    /// Tries every address the host's name has, in all for at most `patience`.
+    pub(super) async fn open(
+        address: &Address,
+        settings: &PeerSettings,
+        patience: Duration,
+    ) -> Result<Connection, PeerError> {
         let unreachable = |source| PeerError::Unreachable { address: address.clone(), source };
         let connecting = TcpStream::connect((address.host.as_str(), address.port));
-        let stream = match timeout(settings.connect_timeout, connecting).await {
+        let stream = match timeout(patience, connecting).await {
             Ok(connected) => connected.map_err(unreachable)?,
             Err(_) => return Err(unreachable(io::ErrorKind::TimedOut.into())),
         };

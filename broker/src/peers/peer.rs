@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::{Address, PeerError};
+use crate::config::setup_timeout::SetupTimeout;
 
 /// How connections to other brokers are made.
 #[derive(Clone, Debug)]
@@ -16,8 +17,8 @@ pub(crate) struct PeerSettings {
     pub(crate) client_id: Arc<str>,
     /// Largest answer. Unit: bytes, without the length in front. Memory grows with what arrives, not with this.
     pub(crate) response_max: usize,
-    /// How long making a connection may take (`socket.connection.setup.timeout.ms`).
-    pub(crate) connect_timeout: Duration,
+    /// How long making a connection may take.
+    pub(crate) setup_timeout: SetupTimeout,
     /// Least time from a failure to the next connection.
     pub(crate) reconnect_backoff: Duration,
     /// SO_RCVBUF; `None` leaves it to the system. Unit: bytes.
@@ -31,12 +32,14 @@ pub(crate) struct Peer {
     connection: Option<Connection>,
     /// No connection is made earlier.
     not_before: Option<Instant>,
+    /// Connections that could not be made, in a row.
+    failures: u32,
 }
 
 impl Peer {
     /// Connects with the first call.
     pub(crate) fn new(address: Address, settings: PeerSettings) -> Peer {
-        Peer { address, settings, connection: None, not_before: None }
+        Peer { address, settings, connection: None, not_before: None, failures: 0 }
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -77,9 +80,13 @@ impl Peer {
         if let Some(due) = self.not_before {
             tokio::time::sleep_until(due).await;
         }
-        let opened = Connection::open(&self.address, &self.settings).await;
+        let patience = self.settings.setup_timeout.after(self.failures);
+        let opened = Connection::open(&self.address, &self.settings, patience).await;
         self.not_before = None;
-        if opened.is_err() {
+        if opened.is_ok() {
+            self.failures = 0;
+        } else {
+            self.failures = self.failures.saturating_add(1);
             self.back_off();
         }
         opened

@@ -17,6 +17,7 @@ use coordinator::replication::FollowerSettings;
 
 use crate::config::BrokerConfig;
 use crate::config::replication::Replication;
+use crate::config::setup_timeout::SetupTimeout;
 use crate::partition::Partitions;
 use crate::peers::PeerSettings;
 use crate::peers::versions::Dialect;
@@ -35,7 +36,7 @@ pub(crate) struct Replicating {
     settings: Replication,
     speaks: Dialect,
     /// How long making a connection may take.
-    connect_timeout: Duration,
+    setup_timeout: SetupTimeout,
 }
 
 impl Replicating {
@@ -45,7 +46,7 @@ impl Replicating {
             listener: config.network.inter_broker_listener.clone(),
             settings: config.replication.clone(),
             speaks: Dialect::of(config.between_brokers.protocol),
-            connect_timeout: config.between_brokers.connection_setup_timeout,
+            setup_timeout: config.between_brokers.setup_timeout,
         })
     }
 
@@ -63,7 +64,7 @@ impl Replicating {
             client_id: client_id.into(),
             // An answer is larger than what was asked for where its first batch is.
             response_max: i32::MAX as usize,
-            connect_timeout: self.connect_timeout,
+            setup_timeout: self.setup_timeout,
             reconnect_backoff: RECONNECT_BACKOFF,
             receive_buffer: self.settings.receive_buffer,
         }

@@ -13,6 +13,7 @@ use storage::types::BrokerId;
 
 use super::StatusError;
 use super::report::{Node, Partition, Report};
+use crate::config::setup_timeout::SetupTimeout;
 use crate::peers::{Address, Peer, PeerError, PeerSettings};
 
 /// Versions that Apache's brokers have known since 2.4, and still do.
@@ -39,7 +40,7 @@ fn peer(address: Address, timeout: Duration) -> Peer {
     let settings = PeerSettings {
         client_id: "broker-cluster-status".into(),
         response_max: ANSWER_BYTES_MAX,
-        connect_timeout: timeout,
+        setup_timeout: SetupTimeout::constant(timeout),
         reconnect_backoff: Duration::ZERO,
         receive_buffer: None,
     };

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::cluster::controller::ControllerHandle;
 use crate::cluster::to_controller::ControllerChannel;
+use crate::config::setup_timeout::SetupTimeout;
 use crate::metadata::MetadataCache;
 use crate::peers::scripted::{accept, hear_of, listen, reply};
 use crate::peers::{Address, PeerSettings};
@@ -40,7 +41,7 @@ async fn start() -> (Arc<IsrChanges>, Arc<MetadataCache>, TcpListener) {
     let peer = PeerSettings {
         client_id: "1".into(),
         response_max: 1 << 20,
-        connect_timeout: Duration::from_secs(60),
+        setup_timeout: SetupTimeout::constant(Duration::from_secs(60)),
         reconnect_backoff: Duration::from_millis(1),
         receive_buffer: None,
     };

@@ -26,6 +26,7 @@ use super::controller::{ControllerHandle, ControllerSettings, LinkSettings, Repl
 use super::registration::{OnlyTimeEndsSessions, make_persistent_paths, register};
 use super::znodes::{BrokerInfo, paths};
 use crate::cluster::presence::Presence;
+use crate::config::setup_timeout::SetupTimeout;
 use crate::config::version::KafkaVersion;
 use crate::metadata::MetadataCache;
 use crate::peers::PeerSettings;
@@ -188,7 +189,7 @@ fn links(id: i32) -> LinkSettings {
     let peer = PeerSettings {
         client_id: id.to_string().into(),
         response_max: 1 << 20,
-        connect_timeout: PATIENCE,
+        setup_timeout: SetupTimeout::constant(PATIENCE),
         reconnect_backoff: Duration::from_millis(10),
         receive_buffer: None,
     };

@@ -1,6 +1,6 @@
 //! Listeners and connections.
 
-use super::reasons::{AUTHENTICATION, CONTROL_PLANE, QUEUE, SECURITY, SETUP, THREADS};
+use super::reasons::{AUTHENTICATION, CONTROL_PLANE, QUEUE, SECURITY, THREADS};
 use crate::config::key::{Key, keys};
 
 #[rustfmt::skip]
@@ -33,8 +33,8 @@ pub(super) const KEYS: &[Key] = keys! {
         "Connections that may wait to be accepted; the system's own limit holds too.";
     "socket.connection.setup.timeout.ms": Long = Some("10000"), Any, Medium, ReadOnly => Honoured,
         "First patience for a connection to another broker, in ms.";
-    "socket.connection.setup.timeout.max.ms": Long = Some("30000"), Any, Medium, ReadOnly => NoEffect(SETUP),
-        "Longest patience for a connection to another broker, in ms.";
+    "socket.connection.setup.timeout.max.ms": Long = Some("30000"), Any, Medium, ReadOnly => Honoured,
+        "Longest patience for a connection to another broker, in ms; every attempt that fails doubles it.";
     "max.connections": Int = Some("2147483647"), AtLeast(0.0), Medium, ClusterWide => Honoured,
         "Connections of this broker at once; listener.name.NAME.max.connections limits one listener.";
     "max.connections.per.ip": Int = Some("2147483647"), AtLeast(0.0), Medium, ClusterWide => Honoured,

@@ -7,7 +7,6 @@ pub(super) const PURGATORY: &str =
 pub(super) const LOADING: &str = "it sizes a buffer of the Java broker, and loading needs no such size here";
 pub(super) const JMX: &str = "it concerns the metrics of the Java broker, and there is no JMX here";
 pub(super) const KRAFT: &str = "it belongs to KRaft mode, and this broker works with ZooKeeper";
-pub(super) const SETUP: &str = "every connection to another broker is given socket.connection.setup.timeout.ms, however often it failed before";
 pub(super) const BUFFER: &str =
     "it sizes a buffer of the Java broker, and cleaners read in steps of 1 MiB here";
 pub(super) const LINGER: &str =

@@ -6,7 +6,7 @@ use kafka_protocol::messages::{
     ApiKey, ControlledShutdownRequest, ControlledShutdownResponse, FetchRequest, FetchResponse, RequestHeader,
 };
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
 use crate::peers::scripted::{accept, hear, listen, reply, say};
@@ -19,7 +19,7 @@ fn settings() -> PeerSettings {
     PeerSettings {
         client_id: "1".into(),
         response_max: 1 << 20,
-        connect_timeout: PATIENCE,
+        setup_timeout: SetupTimeout::constant(PATIENCE),
         reconnect_backoff: Duration::from_millis(1),
         receive_buffer: None,
     }
@@ -170,4 +170,27 @@ async fn a_broker_that_does_not_listen_is_unreachable_until_it_does() {
     let listener = TcpListener::bind(("127.0.0.1", peer.address().port)).await.expect("the port again");
     tokio::spawn(async move { answer_one(&mut accept(&listener).await, 5).await });
     assert_eq!(ask(&mut peer).await.expect("an answer"), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_be_connected_to_is_given_more_time_with_every_attempt() {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let listener = socket.listen(1).expect("listening");
+    let address = listener.local_addr().expect("bound");
+    // Nobody accepts: once its queue is full, the kernel answers no one.
+    let in_time = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200));
+    let queued: Vec<_> = std::iter::from_fn(|| in_time().ok()).collect();
+    assert!(!queued.is_empty());
+    let setup_timeout = SetupTimeout { first: Duration::from_secs(10), max: Duration::from_secs(30) };
+    let address = Address { host: "127.0.0.1".into(), port: address.port() };
+    let mut peer = Peer::new(address, PeerSettings { setup_timeout, ..settings() });
+
+    for expected in [8..=12, 16..=24, 24..=30, 24..=30] {
+        let asked = Instant::now();
+        let failed = ask(&mut peer).await;
+        assert!(matches!(failed, Err(PeerError::Unreachable { .. })), "{failed:?}");
+        let waited = asked.elapsed().as_secs();
+        assert!(expected.contains(&waited), "{waited} s, not {expected:?}");
+    }
 }

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::*;
+use crate::config::setup_timeout::SetupTimeout;
 use crate::config::version::KafkaVersion;
 use crate::peers::scripted::{accept, hear_of, listen, reply, try_hear};
 
@@ -37,7 +38,7 @@ fn open() -> (Links, mpsc::UnboundedReceiver<Answer>) {
     let peer = PeerSettings {
         client_id: "1".into(),
         response_max: 1 << 20,
-        connect_timeout: PATIENCE,
+        setup_timeout: SetupTimeout::constant(PATIENCE),
         reconnect_backoff: Duration::from_millis(1),
         receive_buffer: None,
     };
