@@ -2,15 +2,12 @@
 //!
 //! What the coordinator keeps is copied out of the request, whose buffer would stay in memory with it otherwise.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use coordinator::groups::{GroupError, Groups};
-use kafka_protocol::messages::TopicName;
 use kafka_protocol::protocol::StrBytes;
-use storage::types::TopicPartition;
 
 use crate::errors::WireError;
 use crate::house::House;
@@ -71,28 +68,6 @@ pub(super) fn wire_if(text: Option<&Arc<str>>) -> Option<StrBytes> {
 /// 0 is no error.
 pub(super) fn code(result: Result<(), GroupError>) -> i16 {
     result.err().map_or(0, |error| error.wire().code())
-}
-
-/// The error codes of single partitions, for an answer in the order of the request.
-#[derive(Default)]
-pub(super) struct Codes {
-    codes: BTreeMap<TopicPartition, i16>,
-}
-
-impl Codes {
-    pub(super) fn set(&mut self, partition: TopicPartition, code: i16) {
-        self.codes.insert(partition, code);
-    }
-
-    pub(super) fn set_all(&mut self, results: Vec<(TopicPartition, Result<(), GroupError>)>) {
-        self.codes.extend(results.into_iter().map(|(partition, result)| (partition, code(result))));
-    }
-
-    /// Of a partition that the request named; without a word about it the request did not get through.
-    pub(super) fn get(&self, topic: &TopicName, partition: i32) -> i16 {
-        let unanswered = || GroupError::CoordinatorNotAvailable.wire().code();
-        self.codes.get(&TopicPartition::new(&*topic.0, partition)).copied().unwrap_or_else(unanswered)
-    }
 }
 
 #[cfg(test)]

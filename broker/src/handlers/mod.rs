@@ -72,6 +72,7 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 pub(crate) mod operations;
+mod partition_codes;
 mod produce;
 mod renew_delegation_token;
 mod sasl_authenticate;

@@ -1,6 +1,5 @@
 //! OffsetCommit: how far a group has read. Version 0 keeps it in ZooKeeper, where the clients of 0.8 look for it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coordinator::groups::{Command, Commit, GroupError, OffsetCommit, Reply};
@@ -9,14 +8,15 @@ use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestPartitio
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
-use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, TopicName};
+use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 use storage::types::{LeaderEpoch, Offset, TimestampMs, TopicPartition};
 
 use crate::clock;
 use crate::cluster::consumer_offsets;
 use crate::errors::WireError;
 use crate::handlers::Context;
-use crate::handlers::group_words::{Codes, coordinator_of, copied, copied_if};
+use crate::handlers::group_words::{coordinator_of, copied, copied_if};
+use crate::handlers::partition_codes::{Codes, Repeats};
 use crate::house::House;
 use crate::machines::group_room::{self, EmptyGroupId};
 
@@ -28,62 +28,41 @@ pub(crate) async fn handle(
     request: OffsetCommitRequest,
 ) -> OffsetCommitResponse {
     let mut codes = Codes::default();
-    let offsets = known_partitions(house, &request, &mut codes);
+    let offsets = codes.of_known(&house.metadata.snapshot(), asked(&request));
     if !offsets.is_empty() {
         match context.version {
             0 => commit_to_zookeeper(house, &request, offsets, &mut codes).await,
             _ => commit(house, context, &request, offsets, &mut codes).await,
         }
     }
-    answer(&request, &codes)
+    let repeats = if context.version == 0 { Repeats::Answered } else { Repeats::Dropped };
+    answer(&request, &codes, repeats)
 }
 
-/// In Kafka's order: first the partitions that do not exist, and every topic once.
-fn answer(request: &OffsetCommitRequest, codes: &Codes) -> OffsetCommitResponse {
-    let mut topics: Vec<OffsetCommitResponseTopic> = Vec::new();
-    let mut place: BTreeMap<&TopicName, usize> = BTreeMap::new();
-    for unknown in [true, false] {
-        for topic in &request.topics {
-            for partition in topic.partitions.iter().map(|partition| partition.partition_index) {
-                let code = codes.get(&topic.name, partition);
-                if (code == ResponseError::UnknownTopicOrPartition.code()) != unknown {
-                    continue;
-                }
-                let at = *place.entry(&topic.name).or_insert_with(|| {
-                    topics.push(OffsetCommitResponseTopic::default().with_name(topic.name.clone()));
-                    topics.len() - 1
-                });
-                topics[at].partitions.push(
-                    OffsetCommitResponsePartition::default()
-                        .with_partition_index(partition)
-                        .with_error_code(code),
-                );
-            }
-        }
-    }
-    OffsetCommitResponse::default().with_topics(topics)
-}
-
-/// The offsets of partitions that exist; the others have their code already.
-fn known_partitions(
-    house: &House,
-    request: &OffsetCommitRequest,
-    codes: &mut Codes,
-) -> Vec<(TopicPartition, OffsetCommit)> {
-    let (metadata, now) = (house.metadata.snapshot(), clock::wall());
-    let mut known = Vec::new();
-    for topic in &request.topics {
+/// What is asked of each partition.
+fn asked(request: &OffsetCommitRequest) -> impl Iterator<Item = (TopicPartition, OffsetCommit)> {
+    let now = clock::wall();
+    request.topics.iter().flat_map(move |topic| {
         let name = copied(&topic.name.0);
-        for partition in &topic.partitions {
+        topic.partitions.iter().map(move |partition| {
             let id = TopicPartition::new(Arc::clone(&name), partition.partition_index);
-            if metadata.partition(&name, partition.partition_index).is_some() {
-                known.push((id, offset_commit(partition, request.retention_time_ms, now)));
-            } else {
-                codes.set(id, ResponseError::UnknownTopicOrPartition.code());
-            }
-        }
-    }
-    known
+            (id, offset_commit(partition, request.retention_time_ms, now))
+        })
+    })
+}
+
+fn answer(request: &OffsetCommitRequest, codes: &Codes, repeats: Repeats) -> OffsetCommitResponse {
+    let asked = request
+        .topics
+        .iter()
+        .flat_map(|topic| topic.partitions.iter().map(|partition| (&topic.name, partition.partition_index)));
+    let topics = codes.arranged(asked, repeats).into_iter().map(|(name, partitions)| {
+        let partitions = partitions.into_iter().map(|(partition, code)| {
+            OffsetCommitResponsePartition::default().with_partition_index(partition).with_error_code(code)
+        });
+        OffsetCommitResponseTopic::default().with_name(name).with_partitions(partitions.collect())
+    });
+    OffsetCommitResponse::default().with_topics(topics.collect())
 }
 
 fn offset_commit(

@@ -16,9 +16,8 @@ use crate::clock;
 use crate::colleagues::Question;
 use crate::errors::WireError;
 use crate::handlers::Context;
-use crate::handlers::group_words::{
-    Codes, GroupRunner, coordinator_of, copied, copied_if, offsets_partitions,
-};
+use crate::handlers::group_words::{GroupRunner, coordinator_of, copied, copied_if, offsets_partitions};
+use crate::handlers::partition_codes::{Codes, Repeats};
 use crate::handlers::transaction_words::identity;
 use crate::house::House;
 use crate::machines::group_room::{self, EmptyGroupId, OFFSETS_TOPIC, partition_for};
@@ -36,7 +35,7 @@ pub(crate) async fn handle(
     request: TxnOffsetCommitRequest,
 ) -> TxnOffsetCommitResponse {
     let mut codes = Codes::default();
-    let offsets = known_partitions(house, &request, &mut codes);
+    let offsets = codes.of_known(&house.metadata.snapshot(), asked(&request));
     if !offsets.is_empty() {
         let partitions: Vec<TopicPartition> =
             offsets.iter().map(|(partition, _)| partition.clone()).collect();
@@ -54,38 +53,33 @@ pub(crate) async fn handle(
             }
         }
     }
-    let topics = request.topics.into_iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|partition| {
-            TxnOffsetCommitResponsePartition::default()
-                .with_partition_index(partition.partition_index)
-                .with_error_code(codes.get(&topic.name, partition.partition_index))
-        });
-        let partitions = partitions.collect();
-        TxnOffsetCommitResponseTopic::default().with_name(topic.name).with_partitions(partitions)
-    });
-    TxnOffsetCommitResponse::default().with_topics(topics.collect())
+    answer(&request, &codes)
 }
 
-/// The offsets of partitions that exist; the others have their code already.
-fn known_partitions(
-    house: &House,
-    request: &TxnOffsetCommitRequest,
-    codes: &mut Codes,
-) -> Vec<(TopicPartition, OffsetCommit)> {
-    let (metadata, now) = (house.metadata.snapshot(), clock::wall());
-    let mut known = Vec::new();
-    for topic in &request.topics {
+/// What is asked of each partition.
+fn asked(request: &TxnOffsetCommitRequest) -> impl Iterator<Item = (TopicPartition, OffsetCommit)> {
+    let now = clock::wall();
+    request.topics.iter().flat_map(move |topic| {
         let name = copied(&topic.name.0);
-        for partition in &topic.partitions {
+        topic.partitions.iter().map(move |partition| {
             let id = TopicPartition::new(Arc::clone(&name), partition.partition_index);
-            if metadata.partition(&name, partition.partition_index).is_some() {
-                known.push((id, offset_commit(partition, now)));
-            } else {
-                codes.set(id, ResponseError::UnknownTopicOrPartition.code());
-            }
-        }
-    }
-    known
+            (id, offset_commit(partition, now))
+        })
+    })
+}
+
+fn answer(request: &TxnOffsetCommitRequest, codes: &Codes) -> TxnOffsetCommitResponse {
+    let asked = request
+        .topics
+        .iter()
+        .flat_map(|topic| topic.partitions.iter().map(|partition| (&topic.name, partition.partition_index)));
+    let topics = codes.arranged(asked, Repeats::Dropped).into_iter().map(|(name, partitions)| {
+        let partitions = partitions.into_iter().map(|(partition, code)| {
+            TxnOffsetCommitResponsePartition::default().with_partition_index(partition).with_error_code(code)
+        });
+        TxnOffsetCommitResponseTopic::default().with_name(name).with_partitions(partitions.collect())
+    });
+    TxnOffsetCommitResponse::default().with_topics(topics.collect())
 }
 
 fn offset_commit(partition: &TxnOffsetCommitRequestPartition, now: TimestampMs) -> OffsetCommit {
