@@ -3,6 +3,7 @@
 //! Exit codes: 0 after a clean stop, 1 where the broker could not start or stopped on an error (as Kafka),
 //! 2 for wrong use of the command line.
 
+mod allocator;
 mod args;
 mod asker;
 mod check;
@@ -50,12 +51,8 @@ use args::{Arguments, ClusterCommand, Command, LogCommand, Source};
 use config::layers::Layers;
 use config::{BrokerConfig, ConfigError, read_properties};
 
-/// Requests carry array lengths that ask for hundreds of gigabytes. With this allocator such a reservation costs
-/// address space only, and the decoding that follows fails cleanly; the system's allocator would abort the process.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::give_freed_memory_back_soon();
     let arguments = Arguments::parse();
     match &arguments.command {
         Some(Command::Check { source }) => return check_only(source),

@@ -27,7 +27,7 @@ use crate::quota::IpRate;
 
 /// Answers in memory that clients have not taken yet, over all connections. The last to be counted may go beyond it.
 /// Records that the kernel moves out of files do not count. Unit: bytes.
-pub(crate) const UNSENT_BYTES_MAX: usize = 96 << 20;
+pub(crate) const UNSENT_BYTES_MAX: usize = 64 << 20;
 
 /// What holds. Listeners by name in capitals; one that is not named has no limit of its own.
 #[derive(Clone, Debug)]
