@@ -1,5 +1,6 @@
 //! Letting records go from the front: `DeleteRecords`, retention, and the delayed removal of files.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -93,7 +94,19 @@ impl Log {
         tracing::info!(partition = %self.partition, count, ?reason, start = %first, "deleting segments");
         self.raise_start(first)?;
         *self.shared.segments.write().unwrap_or_else(PoisonError::into_inner) = kept;
-        self.discard(segments.into_iter().take(count), now)
+        let mut going = VecDeque::from(segments);
+        going.truncate(count);
+        while let Some(segment) = going.front().cloned() {
+            if let Err(error) = self.discard(std::iter::once(segment), now) {
+                // Whose files have their names still stays known. It lies below the start, so it goes first the next time:
+                // what comes behind it must not go before it, or the log would open with a hole.
+                let mut segments = self.shared.segments.write().unwrap_or_else(PoisonError::into_inner);
+                segments.splice(0..0, going);
+                return Err(error);
+            }
+            going.pop_front();
+        }
+        Ok(())
     }
 
     /// Gives the files of segments, which nobody can find any more, the suffix `.deleted`. Ends at the first error: a

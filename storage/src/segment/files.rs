@@ -172,7 +172,12 @@ impl Files {
                 (self.home.file(&self.name(kind, *stage)), self.home.file(&self.name(kind, next)));
             match self.disk().rename(&from, &to) {
                 Ok(()) => renamed.push(to),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // Perhaps it went the last time, when another of them could not.
+                    if self.disk().exists(&to).map_err(StorageError::io("look for", &to))? {
+                        renamed.push(to);
+                    }
+                }
                 Err(error) => return Err(StorageError::io("rename", &from)(error)),
             }
         }

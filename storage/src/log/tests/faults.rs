@@ -8,7 +8,7 @@ use crate::directory::LastStop;
 use crate::disk::faulty::{FaultyDisk, Operation};
 use crate::error::{AppendError, StorageError};
 use crate::log::Log;
-use crate::types::Offset;
+use crate::types::{Offset, TimestampMs};
 
 fn faulty(config: LogConfig) -> (FaultyDisk, Place) {
     let disk = FaultyDisk::new();
@@ -215,4 +215,34 @@ fn a_disk_that_cannot_be_read_is_an_error_and_not_the_end() {
 
     disk.heal();
     assert_eq!(values(&log).len(), 3);
+}
+
+#[test]
+fn a_deletion_that_fails_goes_on_where_it_stopped_and_leaves_no_hole() {
+    for suffix in [".log", ".index", ".timeindex", ".snapshot"] {
+        for after in 0..3 {
+            let (disk, place) = faulty(small_segments(300));
+            let mut log = place.open(LastStop::Clean);
+            for _ in 0..20 {
+                put(&mut log, &["value"]);
+            }
+            log.set_high_watermark(log.end());
+            log.delete_records(Offset(12)).expect("deleted");
+            disk.fail_once(Operation::Rename, suffix, after, libc::ENOSPC);
+            let failed = log.expire(NOW).is_err();
+            assert_eq!(failed, disk.is_spent(), "{suffix} after {after}");
+            log.delete_records(Offset(18)).expect("deleted");
+            disk.heal();
+            let more = log.expire(NOW).expect("expired");
+            assert!(more > 0);
+            log.remove_due(TimestampMs(i64::MAX)).expect("removed");
+            assert!(!place.names().iter().any(|name| name.ends_with(".deleted")), "{suffix} after {after}");
+
+            drop(log);
+            let log = place.open(LastStop::Killed);
+            let offsets: Vec<i64> = contents(&log, log.start().0).iter().map(|(offset, _)| *offset).collect();
+            assert_eq!(offsets, (log.start().0..20).collect::<Vec<_>>(), "{suffix} after {after}");
+            assert!(log.start() > Offset(12), "{suffix} after {after}: {:?}", log.start());
+        }
+    }
 }
