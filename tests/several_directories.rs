@@ -190,7 +190,7 @@ fn a_replica_moves_while_it_is_written_and_goes_on_after_a_kill() {
     let to = directories.other(&from).to_path_buf();
 
     let plan = Plan::new(&to);
-    let told = plan.tell(&broker, &["--execute", "--replica-alter-log-dirs-throttle", "30000"]);
+    let told = plan.tell(&broker, &["--execute", "--replica-alter-log-dirs-throttle", "5000"]);
     assert!(
         told.contains(&format!(
             "Successfully started moving log directory to {} for replica {TOPIC}-0",

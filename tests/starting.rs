@@ -60,13 +60,16 @@ fn the_scripts_of_an_operators_habit_start_a_daemon_and_stop_that_one_only() {
     let answers = || broker.try_connect().is_some();
     script("kafka-server-start.sh", &["-daemon", &broker.properties().display().to_string()]).success();
     // Whatever fails from here on: no daemon is left behind.
-    let came_up = catch_unwind(AssertUnwindSafe(|| until("the daemon answers", answers)));
+    let told = || fs::read_to_string(folder.path().join("kafkaServer.out")).unwrap_or_default();
+    let came_up = catch_unwind(AssertUnwindSafe(|| {
+        until("the daemon is up", || answers() && told().contains("started in"))
+    }));
     let stopped = script("kafka-server-stop.sh", &["--pid", "--wait"]);
 
     assert!(came_up.is_ok() && stopped.code == 0, "{stopped}");
     assert!(!answers());
-    let log = fs::read_to_string(folder.path().join("kafkaServer.out")).expect("its output");
-    assert!(log.contains("started in") && log.trim_end().ends_with("stopped"), "{log}");
+    let log = told();
+    assert!(log.trim_end().ends_with("stopped"), "{log}");
     other.connect();
     let again = script("kafka-server-stop.sh", &["--pid"]);
     assert_eq!((again.code, again.stderr.as_str()), (1, "No kafka server to stop\n"));

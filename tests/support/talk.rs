@@ -2,13 +2,15 @@
 //! Made of the requests of [`requests`].
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, ProduceResponse, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, HeaderVersion};
 
-use super::requests::{self, fetch_request, name, outcome, produce_request};
+use super::process::PATIENCE;
+use super::requests::{self, fetch_request, is_passing, name, outcome, produce_request};
 use super::seat::Broker;
 use super::until;
 use super::wire::Connection;
@@ -139,14 +141,28 @@ pub(crate) fn fetch(connection: &mut Connection, topic: &str, partition: i32, of
     (answer.error_code, answer.records.clone().unwrap_or_default())
 }
 
+const OFFSET_OUT_OF_RANGE: i16 = 1;
+
 /// Offset and value of every record, checksums checked.
 #[track_caller]
 pub(crate) fn values(connection: &mut Connection, topic: &str, partition: i32) -> Vec<(i64, String)> {
     let end = end_offset(connection, topic, partition);
     let mut offset = list_offset(connection, topic, partition, -2).1;
-    let mut all = Vec::new();
+    let (mut all, deadline) = (Vec::new(), Instant::now() + PATIENCE);
     while offset < end {
         let (error, records) = fetch(connection, topic, partition, offset);
+        // A broker that leads a partition after a start may not have heard of its topic yet.
+        if is_passing(error) && Instant::now() < deadline {
+            std::thread::park_timeout(Duration::from_millis(20));
+            continue;
+        }
+        // Retention goes on meanwhile.
+        if error == OFFSET_OUT_OF_RANGE {
+            let start = list_offset(connection, topic, partition, -2).1;
+            assert!(start > offset, "{topic}-{partition} begins at {start} and cannot be read at {offset}");
+            offset = start;
+            continue;
+        }
         assert_eq!(error, 0, "reading {topic}-{partition} at {offset}");
         assert!(records.has_remaining(), "nothing in {topic}-{partition} at {offset} below {end}");
         for located in storage::batch::headers(&records) {
