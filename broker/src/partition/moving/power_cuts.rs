@@ -121,6 +121,20 @@ fn folders(root: &Path) -> Vec<String> {
     [of("a"), of("b")].concat()
 }
 
+/// A partition that this broker leads, with three records that were flushed.
+fn begun(disk: &PoweredDisk, root: &Path) -> (Partitions, Arc<Partition>) {
+    let partitions = open(Arc::new(disk.clone()), root).expect("opened");
+    let partition = lead(&partitions);
+    assert!((0..3).all(|number| append(&partition, &number.to_string())) && flush(&partition));
+    (partitions, partition)
+}
+
+/// What was salvaged, on a disk that works.
+#[track_caller]
+fn opened_again(root: &Path, context: &str) -> Partitions {
+    open(Arc::new(FaultyDisk::new()), root).unwrap_or_else(|why| panic!("{context}: {why}"))
+}
+
 /// What is there when the power is back.
 fn salvage(disk: &PoweredDisk, root: &Path, seed: u64) -> tempfile::TempDir {
     let after = tempfile::tempdir().expect("a folder");
@@ -168,20 +182,18 @@ fn a_power_cut_at_every_operation_of_a_move_costs_nothing_that_was_flushed() {
     for cut in 0.. {
         let root = tempfile::tempdir().expect("a folder");
         let disk = PoweredDisk::default();
-        let partitions = open(Arc::new(disk.clone()), root.path()).expect("opened");
-        let partition = lead(&partitions);
-        assert!((0..3).all(|number| append(&partition, &number.to_string())) && flush(&partition));
+        let (partitions, partition) = begun(&disk, root.path());
         assert_eq!(folders(root.path()), ["a/t-0"]);
         disk.fail_after(cut);
         let flushed = moved(&partitions, &partition, &root.path().join("b"));
         let done = !disk.has_failed();
         drop((partitions, partition));
         for sample in 0..SAMPLES {
-            let context = format!("cut at {cut}, seed {}", seed + cut as u64 * SAMPLES + sample);
-            let after = salvage(&disk, root.path(), seed + cut as u64 * SAMPLES + sample);
+            let seed = seed + cut as u64 * SAMPLES + sample;
+            let context = format!("cut at {cut}, seed {seed}");
+            let after = salvage(&disk, root.path(), seed);
             let found = folders(after.path());
-            let partitions = open(Arc::new(FaultyDisk::new()), after.path())
-                .unwrap_or_else(|why| panic!("{context}: {why}"));
+            let partitions = opened_again(after.path(), &context);
             let partition = partitions.get(&id()).unwrap_or_else(|| panic!("{context}: gone of {found:?}"));
             let check = |when: &str| {
                 let there = values(&partition);
@@ -213,9 +225,7 @@ fn a_power_cut_at_every_operation_of_a_deletion_leaves_a_partition_whole_or_none
     for cut in 0.. {
         let root = tempfile::tempdir().expect("a folder");
         let disk = PoweredDisk::default();
-        let partitions = open(Arc::new(disk.clone()), root.path()).expect("opened");
-        let partition = lead(&partitions);
-        assert!((0..3).all(|number| append(&partition, &number.to_string())) && flush(&partition));
+        let (partitions, partition) = begun(&disk, root.path());
         drop(partition);
         disk.fail_after(cut);
         let state = StopReplicaPartitionState::default().with_leader_epoch(-1).with_delete_partition(true);
@@ -228,10 +238,10 @@ fn a_power_cut_at_every_operation_of_a_deletion_leaves_a_partition_whole_or_none
         let done = !disk.has_failed();
         drop(partitions);
         for sample in 0..SAMPLES {
-            let context = format!("cut at {cut}, seed {}", seed + cut as u64 * SAMPLES + sample);
-            let after = salvage(&disk, root.path(), seed + cut as u64 * SAMPLES + sample);
-            let partitions = open(Arc::new(FaultyDisk::new()), after.path())
-                .unwrap_or_else(|why| panic!("{context}: {why}"));
+            let seed = seed + cut as u64 * SAMPLES + sample;
+            let context = format!("cut at {cut}, seed {seed}");
+            let after = salvage(&disk, root.path(), seed);
+            let partitions = opened_again(after.path(), &context);
             let there = partitions.get(&id()).map(|partition| values(&partition));
             if let Some(there) = &there {
                 assert!(!is_deleted, "{context}: a deletion that was answered is for good");
