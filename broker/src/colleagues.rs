@@ -20,6 +20,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use storage::types::{BrokerId, TopicPartition};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
+use tokio::time::timeout;
 use tracing::info;
 
 use crate::config::BrokerConfig;
@@ -92,19 +93,16 @@ impl Colleagues {
         marker: Marker,
         partitions: Vec<TopicPartition>,
     ) -> MarkerResults {
-        let (answer, answered) = oneshot::channel();
-        let unanswered = partitions.clone();
-        let sent = match self.letterbox(leader) {
-            Some(letters) => letters.send(Letter { marker, partitions, answer }).await.is_ok(),
-            None => false,
+        let refused = |partitions: Vec<TopicPartition>| -> MarkerResults {
+            partitions.into_iter().map(|id| (id, Err(ResponseError::NotLeaderOrFollower))).collect()
         };
-        match (sent, answered.await) {
-            (true, Ok(results)) => results,
-            _ => {
-                let refused = |id| (id, Err(ResponseError::NotLeaderOrFollower));
-                unanswered.into_iter().map(refused).collect()
-            }
+        let Some(letters) = self.letterbox(leader) else { return refused(partitions) };
+        let (answer, answered) = oneshot::channel();
+        let letter = Letter { marker, partitions: partitions.clone(), answer };
+        if letters.send(letter).await.is_err() {
+            return refused(partitions);
         }
+        answered.await.unwrap_or_else(|_| refused(partitions))
     }
 
     fn letterbox(&self, leader: BrokerId) -> Option<mpsc::Sender<Letter>> {
@@ -132,7 +130,12 @@ impl Colleagues {
         let peer = self.peer(coordinator).ok_or(ResponseError::CoordinatorNotAvailable)?;
         let within = self.config.between_brokers.request_timeout;
         let request = AddPartitionsToTxnRequest::default().with_transactions(vec![transaction(question)]);
-        let answer = peer.lock().await.call(&request, versions::ADD_PARTITIONS_TO_TXN, within).await;
+        let asked = async { peer.lock().await.call(&request, versions::ADD_PARTITIONS_TO_TXN, within).await };
+        // Of a coordinator that hangs all are let go at once, and not one after the other.
+        let Ok(answer) = timeout(within, asked).await else {
+            info!(%coordinator, after = ?within, "a transaction could not be verified: others wait for this coordinator too");
+            return Err(ResponseError::NetworkException);
+        };
         let answer = answer.map_err(|error| {
             info!(%coordinator, %error, "a transaction could not be verified");
             ResponseError::NetworkException
@@ -184,7 +187,8 @@ impl Colleagues {
 /// Takes letters to one broker, as many at once as are there, until nobody writes any more.
 async fn deliver(mut peer: Peer, mut letters: mpsc::Receiver<Letter>, within: Duration) {
     let mut waiting = Vec::new();
-    while letters.recv_many(&mut waiting, MARKERS_PER_REQUEST_MAX).await > 0 {
+    // What had to wait for the request before goes without waiting for another letter.
+    while !waiting.is_empty() || letters.recv_many(&mut waiting, MARKERS_PER_REQUEST_MAX).await > 0 {
         let later = repeated_producers(&mut waiting);
         let request = WriteTxnMarkersRequest::default().with_markers(waiting.iter().map(writable).collect());
         match peer.call(&request, versions::WRITE_TXN_MARKERS, within).await {
@@ -265,4 +269,125 @@ pub(crate) fn by_topic<'a>(
         topics.entry(name).or_default().push(partition.partition);
     }
     topics
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::UpdateMetadataRequest;
+    use kafka_protocol::messages::update_metadata_request::{UpdateMetadataBroker, UpdateMetadataEndpoint};
+    use kafka_protocol::messages::write_txn_markers_response::{
+        WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
+    };
+    use storage::types;
+
+    use super::*;
+    use crate::config::layers::Layers;
+    use crate::config::properties::Properties;
+    use crate::peers::scripted::{accept, hear_of, listen, reply};
+
+    const LEADER: BrokerId = BrokerId(2);
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn colleagues(leader: Option<&Address>) -> Arc<Colleagues> {
+        let file = Properties::from([("log.dirs".to_owned(), "/nowhere".to_owned())]);
+        let config = BrokerConfig::new(Layers::from_file(file)).expect("a configuration");
+        let metadata = Arc::new(MetadataCache::default());
+        let alive = leader.map(|address| {
+            let endpoint = UpdateMetadataEndpoint::default()
+                .with_listener(StrBytes::from_string(config.network.inter_broker_listener.clone()))
+                .with_host(StrBytes::from_string(address.host.clone()))
+                .with_port(i32::from(address.port));
+            UpdateMetadataBroker::default().with_id(LEADER.0.into()).with_endpoints(vec![endpoint])
+        });
+        metadata.update(&UpdateMetadataRequest::default().with_live_brokers(alive.into_iter().collect()));
+        Arc::new(Colleagues::new(BrokerId(1), &Arc::new(config), &metadata))
+    }
+
+    fn marker(coordinator_epoch: i32) -> Marker {
+        let identity = Identity { producer: types::ProducerId(7), epoch: 0 };
+        Marker { identity, outcome: Outcome::Commit, coordinator_epoch }
+    }
+
+    fn partition() -> TopicPartition {
+        TopicPartition::new("orders", 0)
+    }
+
+    fn written(request: &WriteTxnMarkersRequest) -> WriteTxnMarkersResponse {
+        let results = request.markers.iter().map(|marker| {
+            let topics = marker.topics.iter().map(|topic| {
+                let partitions = topic.partition_indexes.iter();
+                let written = |index: &i32| {
+                    WritableTxnMarkerPartitionResult::default()
+                        .with_partition_index(*index)
+                        .with_error_code(0)
+                };
+                WritableTxnMarkerTopicResult::default()
+                    .with_name(topic.name.clone())
+                    .with_partitions(partitions.map(written).collect())
+            });
+            WritableTxnMarkerResult::default()
+                .with_producer_id(marker.producer_id)
+                .with_topics(topics.collect())
+        });
+        WriteTxnMarkersResponse::default().with_markers(results.collect())
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_is_not_alive_refuses_its_markers_at_once() {
+        let refused = timeout(PATIENCE, colleagues(None).mark(LEADER, marker(0), vec![partition()])).await;
+        assert_eq!(refused, Ok(vec![(partition(), Err(ResponseError::NotLeaderOrFollower))]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn questions_to_a_coordinator_that_hangs_are_all_given_up_at_once() {
+        let (listener, address) = listen().await;
+        let colleagues = colleagues(Some(&address));
+        // It takes connections and says nothing.
+        tokio::spawn(async move {
+            let mut kept = Vec::new();
+            loop {
+                kept.push(accept(&listener).await);
+            }
+        });
+        let began = tokio::time::Instant::now();
+        let questions = (0..10).map(|producer| {
+            let colleagues = Arc::clone(&colleagues);
+            async move {
+                let identity = Identity { producer: types::ProducerId(producer), epoch: 0 };
+                let question = Question { transactional_id: "tx", identity, partitions: &[partition()] };
+                colleagues.verify(LEADER, &question).await
+            }
+        });
+        let answers = futures_util::future::join_all(questions).await;
+
+        assert!(answers.iter().all(|answer| *answer == Err(ResponseError::NetworkException)), "{answers:?}");
+        let within = colleagues.config.between_brokers.request_timeout;
+        assert!(began.elapsed() < within * 2, "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn two_markers_of_one_producer_go_one_after_the_other_and_wait_for_no_third() {
+        let (listener, address) = listen().await;
+        let colleagues = colleagues(Some(&address));
+        let broker = tokio::spawn(async move {
+            let mut stream = accept(&listener).await;
+            let mut heard = Vec::new();
+            while heard.len() < 3 {
+                let (header, request) = hear_of::<WriteTxnMarkersRequest>(&mut stream).await;
+                heard.extend(request.markers.iter().map(|marker| marker.coordinator_epoch));
+                reply(&mut stream, &header, &written(&request)).await;
+            }
+            heard
+        });
+        // The first one opens the connection; the others gather meanwhile.
+        let marks = [0, 1, 2].map(|epoch| {
+            let colleagues = Arc::clone(&colleagues);
+            tokio::spawn(async move { colleagues.mark(LEADER, marker(epoch), vec![partition()]).await })
+        });
+        for mark in marks {
+            let done = timeout(PATIENCE, mark).await.expect("delivered").expect("no panic");
+            assert_eq!(done, [(partition(), Ok(()))]);
+        }
+        assert_eq!(broker.await.expect("the broker"), [0, 1, 2]);
+    }
 }

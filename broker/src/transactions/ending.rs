@@ -9,7 +9,7 @@ use coordinator::transactions::{Command, Ending, Reply, TransactionError, Transa
 use kafka_protocol::error::ResponseError;
 use storage::types::{BrokerId, LeaderEpoch, TopicPartition};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use super::marking;
@@ -23,6 +23,8 @@ use crate::machines::transaction_room::{self, TRANSACTION_TOPIC};
 /// Pauses between two attempts to reach a partition that has no leader, or whose leader does not answer.
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_secs(1);
+/// After so long it is said which marker is missing.
+const OVERDUE: Duration = Duration::from_secs(10);
 
 type TransactionRunner = Arc<Runner<Transactions, PartitionJournal>>;
 
@@ -74,6 +76,7 @@ async fn end(
     let Ending { id, identity, outcome, partitions: mut left } = ending;
     let marker = Marker { identity, outcome, coordinator_epoch: epoch.0 };
     let mut pause = RETRY_MIN;
+    let (began, mut told) = (Instant::now(), false);
     loop {
         let marked = mark(&house, marker, &left).await;
         if marked.fenced {
@@ -86,6 +89,9 @@ async fn end(
             return std::future::pending().await;
         }
         left.retain(|partition| !marked.done.contains(partition));
+        if !told && began.elapsed() >= OVERDUE {
+            told = marked.tell_what_is_missing(&id);
+        }
         let command = Command::Marked { id: Arc::clone(&id), identity, partitions: marked.done };
         match transaction_room::ask(&runner, command).await {
             Ok(Reply::Marked(Err(
@@ -96,6 +102,9 @@ async fn end(
                 info!(transactional_id = &*id, %error, "the end of a transaction cannot be written down yet");
             }
             Ok(_) if left.is_empty() => {
+                if told {
+                    info!(transactional_id = &*id, after = ?began.elapsed(), "the transaction has all its markers");
+                }
                 debug!(transactional_id = &*id, ?identity, ?outcome, "transaction ended");
                 return id;
             }
@@ -112,22 +121,51 @@ async fn end(
 struct Marked {
     /// These have their marker, or are gone.
     done: BTreeSet<TopicPartition>,
+    /// These have none yet.
+    missing: BTreeMap<TopicPartition, Missing>,
     /// A partition knows of a newer producer epoch or coordinator.
     fenced: bool,
 }
 
+/// Who was asked for a marker, `BrokerId::NONE` where there is no leader, and what came of it.
+struct Missing {
+    broker: BrokerId,
+    error: ResponseError,
+}
+
 impl Marked {
-    fn note(&mut self, partition: TopicPartition, result: Result<(), ResponseError>) {
+    fn note(&mut self, broker: BrokerId, partition: TopicPartition, result: Result<(), ResponseError>) {
         match result {
             // A partition in an old format took no records of the transaction either.
             Ok(()) | Err(ResponseError::UnsupportedForMessageFormat | ResponseError::UnsupportedVersion) => {
+                self.missing.remove(&partition);
                 self.done.insert(partition);
             }
             Err(ResponseError::InvalidProducerEpoch | ResponseError::TransactionCoordinatorFenced) => {
                 self.fenced = true;
             }
-            Err(error) => debug!(%partition, ?error, "no transaction marker yet"),
+            Err(error) => {
+                debug!(%partition, %broker, ?error, "no transaction marker yet");
+                self.missing.insert(partition, Missing { broker, error });
+            }
         }
+    }
+
+    /// Yields whether there was anything to tell.
+    fn tell_what_is_missing(&self, id: &TransactionalId) -> bool {
+        let Some((partition, Missing { broker, error })) = self.missing.first_key_value() else {
+            return false;
+        };
+        warn!(
+            transactional_id = &**id,
+            %partition,
+            %broker,
+            ?error,
+            missing = self.missing.len(),
+            "a transaction that is decided has waited for {OVERDUE:?} for its markers, and its producer with it; they are \
+             asked for until the leaders of all its partitions have written them"
+        );
+        true
     }
 }
 
@@ -138,29 +176,41 @@ async fn mark(house: &Arc<House>, marker: Marker, partitions: &BTreeSet<TopicPar
     // A broker that has only started knows no topic yet, which does not mean that there is none.
     let knows_topics = metadata.topic(TRANSACTION_TOPIC).is_some();
     for partition in partitions {
+        let mut missing = |broker, error| marked.missing.insert(partition.clone(), Missing { broker, error });
         match metadata.partition(&partition.topic, partition.partition) {
-            Some(known) => by_leader.entry(known.leader).or_default().push(partition.clone()),
+            Some(known) if known.leader == BrokerId::NONE => {
+                missing(BrokerId::NONE, ResponseError::LeaderNotAvailable);
+            }
+            Some(known) => {
+                // Until it is answered, or where the answer does not name it.
+                missing(known.leader, ResponseError::NetworkException);
+                by_leader.entry(known.leader).or_default().push(partition.clone());
+            }
             None if knows_topics => {
                 info!(%partition, "a partition of a transaction was deleted and gets no marker");
                 marked.done.insert(partition.clone());
             }
-            None => {}
+            None => {
+                missing(BrokerId::NONE, ResponseError::UnknownTopicOrPartition);
+            }
         }
     }
     drop(metadata);
     let mut answers = JoinSet::new();
-    for (leader, partitions) in by_leader.into_iter().filter(|(leader, _)| *leader != BrokerId::NONE) {
+    for (leader, partitions) in by_leader {
         let house = Arc::clone(house);
         answers.spawn(async move {
-            match leader == house.me {
+            let results = match leader == house.me {
                 true => marking::mark_own(&house, marker, partitions).await,
                 false => house.colleagues.mark(leader, marker, partitions).await,
-            }
+            };
+            (leader, results)
         });
     }
     while let Some(answer) = answers.join_next().await {
-        for (partition, result) in answer.unwrap_or_default() {
-            marked.note(partition, result);
+        let Ok((leader, results)) = answer else { continue };
+        for (partition, result) in results {
+            marked.note(leader, partition, result);
         }
     }
     marked
