@@ -46,15 +46,28 @@ fn port() -> u16 {
         .port
 }
 
+/// Where the server listens.
+pub(super) async fn server() -> (String, u16) {
+    let port = tokio::task::spawn_blocking(port).await.expect("the server starts");
+    ("127.0.0.1".to_owned(), port)
+}
+
 /// A session of its own under a chroot of the test's own.
 pub(super) async fn connect(chroot: &str, session_timeout: Duration) -> Arc<ZooKeeper> {
-    let port = tokio::task::spawn_blocking(port).await.expect("the server starts");
-    let connect =
-        ConnectString { servers: vec![("127.0.0.1".to_owned(), port)], chroot: Some(format!("/{chroot}")) };
+    connect_by(server().await, chroot, session_timeout, 10).await
+}
+
+pub(super) async fn connect_by(
+    way: (String, u16),
+    chroot: &str,
+    session_timeout: Duration,
+    in_flight_max: usize,
+) -> Arc<ZooKeeper> {
+    let connect = ConnectString { servers: vec![way], chroot: Some(format!("/{chroot}")) };
     let terms = Terms {
         session_timeout,
         connection_timeout: PATIENCE * 3,
-        in_flight_max: 10,
+        in_flight_max,
         security: Security::default(),
     };
     ZooKeeper::connect(&connect, terms).await.expect("ZooKeeper is up")

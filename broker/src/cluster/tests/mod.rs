@@ -2,6 +2,7 @@
 
 mod admin;
 mod ensemble;
+mod in_flight;
 mod membership;
 mod topics;
 
