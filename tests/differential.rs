@@ -116,7 +116,13 @@ fn the_cluster_and_its_log_directories_are_described() {
 
 #[test]
 fn the_controllers_word_is_taken_and_refused() {
-    same_answers(&[controller::orders, controller::questions, controller::features]);
+    same_answers(&[
+        controller::orders,
+        controller::removals,
+        controller::announcements,
+        controller::questions,
+        controller::features,
+    ]);
 }
 
 #[test]

@@ -8,11 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use kafka_protocol::messages::alter_partition_request::{BrokerState, PartitionData, TopicData};
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    CreatePartitionsRequest, IncrementalAlterConfigsRequest, ProduceRequest, TopicName,
+    AlterPartitionRequest, ControlledShutdownRequest, CreatePartitionsRequest,
+    IncrementalAlterConfigsRequest, MetadataRequest, ProduceRequest, TopicName,
 };
 use support::assignments::{
     Seen, agreed, make_controller, place, reassign, reassigning, seen, until_nothing_is_reassigned, whole,
@@ -195,6 +198,7 @@ fn leaders_are_where_they_should_be_and_nobody_out_of_sync_leads_unless_it_is_al
     let each: Vec<_> = settings.iter().map(|settings| (kind(), settings.as_slice())).collect();
     let mut cluster = Cluster::start_each(Ensemble::of(1, 0), &each);
     replicas_are_in_both_racks(&cluster);
+    in_sync_sets_change_in_the_words_of_every_version(&cluster);
     too_few_in_sync(&cluster);
     leaders_come_back(&mut cluster);
     unclean_elections(&mut cluster);
@@ -224,6 +228,46 @@ fn replicas_are_in_both_racks(cluster: &Cluster) {
     assert!((1..=3).all(|id| preferred(id) > 0), "everybody is to lead something: {all:?}");
 }
 
+/// The test speaks for the leader; AlterPartition.
+#[track_caller]
+fn in_sync_sets_change_in_the_words_of_every_version(cluster: &Cluster) {
+    place(cluster, "altered", &[&[1, 2]], &[]);
+    let epoch_of =
+        |id: i32| cluster.ensemble.read(&format!("/brokers/ids/{id}")).expect("registered").1.czxid;
+    let mut controller = cluster.broker(cluster.controller()).connect();
+    let named = MetadataRequestTopic::default().with_name(Some(TopicName(text("altered"))));
+    let asked = MetadataRequest::default().with_topics(Some(vec![named]));
+    let id = controller.request(12, &asked).topics[0].topic_id;
+    for (version, in_sync) in (0..=3).flat_map(|version| [(version, vec![1]), (version, vec![1, 2])]) {
+        let (_, state) =
+            cluster.ensemble.read("/brokers/topics/altered/partitions/0/state").expect("it has a leader");
+        let partition = PartitionData::default().with_leader_epoch(0).with_partition_epoch(state.version);
+        let partition = match version {
+            3 => {
+                let member = |id: &i32| {
+                    BrokerState::default().with_broker_id((*id).into()).with_broker_epoch(epoch_of(*id))
+                };
+                partition.with_new_isr_with_epochs(in_sync.iter().map(member).collect())
+            }
+            _ => partition.with_new_isr(in_sync.iter().map(|id| (*id).into()).collect()),
+        };
+        let topic = match version {
+            0 | 1 => TopicData::default().with_topic_name(TopicName(text("altered"))),
+            _ => TopicData::default().with_topic_id(id),
+        };
+        let request = AlterPartitionRequest::default()
+            .with_broker_id(1.into())
+            .with_broker_epoch(epoch_of(1))
+            .with_topics(vec![topic.with_partitions(vec![partition])]);
+        let answer = controller.request(version, &request);
+        assert_eq!(answer.error_code, 0, "version {version}: {answer:?}");
+        let altered = &answer.topics[0].partitions[0];
+        assert_eq!(altered.error_code, 0, "version {version}: {answer:?}");
+        assert_eq!(altered.partition_epoch, state.version + 1, "version {version}: {answer:?}");
+        assert_eq!(cluster.decided("altered", 0), Some((1, in_sync)), "version {version}");
+    }
+}
+
 /// A write that waits for a follower which then falls out, and one that comes after.
 #[track_caller]
 fn too_few_in_sync(cluster: &Cluster) {
@@ -249,6 +293,17 @@ fn too_few_in_sync(cluster: &Cluster) {
 #[track_caller]
 fn leaders_come_back(cluster: &mut Cluster) {
     let away = (1..=3).find(|id| *id != cluster.controller()).expect("one of three");
+    let mut controller = cluster.broker(cluster.controller()).connect();
+    // In the words of every version, and then in its own.
+    for version in 0..=3 {
+        let leave = ControlledShutdownRequest::default().with_broker_id(away.into());
+        let leave = if version < 2 { leave } else { leave.with_broker_epoch(-1) };
+        let answer = controller.request(version, &leave);
+        assert_eq!((answer.error_code, answer.remaining_partitions.len()), (0, 0), "{answer:?}");
+        agreed(cluster, "spread", "handed over to the others", |_, seen| {
+            seen.values().all(|(leader, ..)| ![away, -1].contains(leader))
+        });
+    }
     cluster.broker_mut(away).stop();
     agreed(cluster, "spread", "led by the others", |_, seen| {
         seen.values().all(|(leader, replicas, _)| ![away, -1].contains(leader) && replicas.contains(leader))

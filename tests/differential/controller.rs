@@ -5,16 +5,23 @@ use kafka_protocol::messages::alter_partition_request::{BrokerState, PartitionDa
 use kafka_protocol::messages::leader_and_isr_request::{
     LeaderAndIsrLiveLeader, LeaderAndIsrPartitionState, LeaderAndIsrTopicState,
 };
-use kafka_protocol::messages::stop_replica_request::{StopReplicaPartitionState, StopReplicaTopicState};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::stop_replica_request::{
+    StopReplicaPartitionState, StopReplicaPartitionV0, StopReplicaTopicState, StopReplicaTopicV1,
+};
 use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
+use kafka_protocol::messages::update_metadata_request::{
+    UpdateMetadataBroker, UpdateMetadataEndpoint, UpdateMetadataPartitionState, UpdateMetadataTopicState,
+};
 use kafka_protocol::messages::{
     AllocateProducerIdsRequest, AlterPartitionRequest, BrokerId, ControlledShutdownRequest, EnvelopeRequest,
-    LeaderAndIsrRequest, StopReplicaRequest, UpdateFeaturesRequest, UpdateMetadataRequest,
+    LeaderAndIsrRequest, MetadataRequest, StopReplicaRequest, UpdateFeaturesRequest, UpdateMetadataRequest,
 };
 use uuid::Uuid;
 
 use crate::asking::{Conversation, text, topic};
 use crate::support::records::Batch;
+use crate::topics::{log_dirs_of, sizes};
 
 /// Of whoever does not know it, which is not checked.
 const UNKNOWN: i64 = -1;
@@ -76,20 +83,99 @@ pub(crate) fn orders(talk: &mut Conversation) {
         talk.ask("a stop by a former controller", version, &former);
     }
     talk.ask("a stop for a former life", 4, &stop("ordered", 9).with_broker_epoch(0));
-    talk.ask("a later epoch", 7, &lead(3, 7));
-    talk.ask("a stop of an earlier epoch", 4, &stop("ordered", 2));
+    for version in 0..=7 {
+        talk.ask("a later epoch", version, &lead(1 + i32::from(version), version));
+    }
+    talk.ask("a stop of an earlier epoch", 4, &stop("ordered", 7));
     super::produce::produce(talk, "still led", 9, "ordered", &Batch::of(&["one"]));
-    talk.ask("a stop", 4, &stop("ordered", 3));
-    talk.ask("a role from before the stop", 7, &lead(2, 7));
-    talk.ask("the role that was stopped", 7, &lead(3, 7));
-    talk.ask("a role after the stop", 7, &lead(4, 7));
+    talk.ask("a stop", 4, &stop("ordered", 8));
+    talk.ask("a role from before the stop", 7, &lead(7, 7));
+    talk.ask("the role that was stopped", 7, &lead(8, 7));
+    talk.ask("a role after the stop", 7, &lead(9, 7));
     super::produce::produce(talk, "led again", 9, "ordered", &Batch::of(&["two"]));
+}
 
-    let news = UpdateMetadataRequest::default().with_controller_epoch(0).with_broker_epoch(UNKNOWN);
+/// The end of partition 0 of `name`, its log included.
+fn removal(name: &str, version: i16) -> StopReplicaRequest {
+    let request =
+        StopReplicaRequest::default().with_controller_epoch(CONTROLLER_EPOCH).with_broker_epoch(UNKNOWN);
+    match version {
+        0 => request
+            .with_delete_partitions(true)
+            .with_ungrouped_partitions(vec![StopReplicaPartitionV0::default().with_topic_name(topic(name))]),
+        1 | 2 => request.with_delete_partitions(true).with_topics(vec![
+            StopReplicaTopicV1::default().with_name(topic(name)).with_partition_indexes(vec![0]),
+        ]),
+        _ => {
+            // Of any epoch: the topic is being deleted.
+            let state =
+                StopReplicaPartitionState::default().with_leader_epoch(-2).with_delete_partition(true);
+            let stopped = StopReplicaTopicState::default().with_topic_name(topic(name));
+            request.with_topic_states(vec![stopped.with_partition_states(vec![state])])
+        }
+    }
+}
+
+/// Replicas are removed in the words of every version, and come back empty.
+pub(crate) fn removals(talk: &mut Conversation) {
+    talk.create("removed", &[]);
+    let id = talk.metadata(&["removed"]).topics[0].topic_id;
+    for version in 0..=4 {
+        super::produce::produce(talk, "before it is removed", 9, "removed", &Batch::of(&["one"]));
+        talk.ask("a removal", version, &removal("removed", version));
+        talk.ask_for("what is left", version, &log_dirs_of("removed", vec![0]), sizes);
+        super::produce::produce(talk, "after it is removed", 9, "removed", &Batch::of(&["two"]));
+        let back = role("removed", id, 0, 1 + i32::from(version), 7);
+        talk.ask(&format!("a role after the removal (v{version})"), 7, &back);
+    }
+}
+
+/// Partition 0 of `name`, led by this broker or as the controller says else, and all brokers.
+fn news(talk: &Conversation, name: &str, leader: i32, version: i16) -> UpdateMetadataRequest {
+    let port = i32::from(talk.broker.port);
+    let endpoint = UpdateMetadataEndpoint::default()
+        .with_host(text("127.0.0.1"))
+        .with_port(port)
+        .with_listener(text("PLAINTEXT"));
+    let alive = UpdateMetadataBroker::default()
+        .with_v0_host(text("127.0.0.1"))
+        .with_v0_port(port)
+        .with_endpoints(vec![endpoint]);
+    let state = UpdateMetadataPartitionState::default()
+        .with_controller_epoch(CONTROLLER_EPOCH)
+        .with_leader(BrokerId(leader))
+        .with_leader_epoch(3)
+        .with_isr(vec![BrokerId(0)])
+        .with_replicas(vec![BrokerId(0), BrokerId(7)])
+        .with_offline_replicas(vec![BrokerId(7)]);
+    let request = UpdateMetadataRequest::default()
+        .with_controller_epoch(CONTROLLER_EPOCH)
+        .with_broker_epoch(UNKNOWN)
+        .with_live_brokers(vec![alive]);
+    if version < 5 {
+        return request.with_ungrouped_partition_states(vec![state.with_topic_name(topic(name))]);
+    }
+    let id = if version < 7 { Uuid::nil() } else { Uuid::from_u128(100 + version.cast_unsigned() as u128) };
+    let told = UpdateMetadataTopicState::default().with_topic_name(topic(name)).with_topic_id(id);
+    request.with_topic_states(vec![told.with_partition_states(vec![state])])
+}
+
+/// What is told in the words of every version is known, and forgotten when the controller says so.
+pub(crate) fn announcements(talk: &mut Conversation) {
+    let former = UpdateMetadataRequest::default().with_controller_epoch(0).with_broker_epoch(UNKNOWN);
     for version in 0..=8 {
-        talk.ask("news of a former controller", version, &news);
+        talk.ask("news of a former controller", version, &former);
         if version >= 5 {
-            talk.ask("news for a former life", version, &news.clone().with_broker_epoch(0));
+            talk.ask("news for a former life", version, &former.clone().with_broker_epoch(0));
+        }
+        let name = format!("told-{version}");
+        let asked = MetadataRequestTopic::default().with_name(Some(topic(&name)));
+        let known =
+            MetadataRequest::default().with_topics(Some(vec![asked])).with_allow_auto_topic_creation(false);
+        for (question, leader) in [("news", 0), ("news of a deletion", -2)] {
+            let request = news(talk, &name, leader, version);
+            talk.ask(question, version, &request);
+            talk.ask(&format!("what is known after {question} (v{version})"), 12, &known);
         }
     }
 }

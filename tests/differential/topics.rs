@@ -11,7 +11,7 @@ use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
     ApiVersionsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, DescribeLogDirsRequest, MetadataRequest,
+    DescribeClusterRequest, DescribeLogDirsRequest, DescribeLogDirsResponse, MetadataRequest,
 };
 use uuid::Uuid;
 
@@ -328,33 +328,34 @@ pub(crate) fn cluster(talk: &mut Conversation) {
     talk.ask("an unknown kind of endpoint", 1, &DescribeClusterRequest::default().with_endpoint_type(9));
     talk.create_wide("weighed", 2, &[]);
     super::produce::produce(talk, "something to weigh", 9, "weighed", &Batch::of(&["one", "two"]));
-    let asked = |name: &str, partitions: Vec<i32>| {
-        let topic = DescribableLogDirTopic::default().with_topic(topic(name)).with_partitions(partitions);
-        DescribeLogDirsRequest::default().with_topics(Some(vec![topic]))
-    };
     for version in 0..=4 {
         for (question, request) in [
-            ("the weight of two partitions", asked("weighed", vec![0, 1])),
-            ("the weight of an unknown partition", asked("weighed", vec![7])),
-            ("the weight of an unknown topic", asked("nosuch", vec![0])),
+            ("the weight of two partitions", log_dirs_of("weighed", vec![0, 1])),
+            ("the weight of an unknown partition", log_dirs_of("weighed", vec![7])),
+            ("the weight of an unknown topic", log_dirs_of("nosuch", vec![0])),
         ] {
-            talk.ask_for(question, version, &request, |answer| {
-                let dirs = answer.results.iter().map(|dir| {
-                    let sizes = dir
-                        .topics
-                        .iter()
-                        .flat_map(|topic| &topic.partitions)
-                        .map(|partition| format!("{partition:?}"));
-                    format!(
-                        "error {} {:?} {} sizes known {}",
-                        dir.error_code,
-                        dir.log_dir,
-                        sorted(sizes),
-                        dir.total_bytes > 0
-                    )
-                });
-                format!("error {} {}", answer.error_code, sorted(dirs))
-            });
+            talk.ask_for(question, version, &request, sizes);
         }
     }
+}
+
+pub(crate) fn log_dirs_of(name: &str, partitions: Vec<i32>) -> DescribeLogDirsRequest {
+    let topic = DescribableLogDirTopic::default().with_topic(topic(name)).with_partitions(partitions);
+    DescribeLogDirsRequest::default().with_topics(Some(vec![topic]))
+}
+
+/// Directories with the partitions in them, in a fixed order.
+pub(crate) fn sizes(answer: &DescribeLogDirsResponse) -> String {
+    let dirs = answer.results.iter().map(|dir| {
+        let sizes =
+            dir.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| format!("{partition:?}"));
+        format!(
+            "error {} {:?} {} sizes known {}",
+            dir.error_code,
+            dir.log_dir,
+            sorted(sizes),
+            dir.total_bytes > 0
+        )
+    });
+    format!("error {} {}", answer.error_code, sorted(dirs))
 }
