@@ -12,7 +12,9 @@ mod support {
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
+use serde_json::Value;
 use support::ports::free_port;
 use support::process::{Ended, PATIENCE, run};
 use support::stock::{checkout, tool};
@@ -76,6 +78,22 @@ impl Ground {
     }
 }
 
+/// What `broker cluster status --json` prints once it is as wanted, and how it ends.
+#[track_caller]
+fn json_status(way: &[&str], wanted: impl Fn(&Value) -> bool) -> (i32, Value) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_broker"));
+        command.args(["cluster", "status", "--json"]).args(way);
+        let ended = run("broker cluster status --json", command, b"", PATIENCE);
+        let told = serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended}"));
+        if wanted(&told) {
+            return (ended.code, told);
+        }
+        assert!(Instant::now() < deadline, "{ended}");
+    }
+}
+
 impl Drop for Ground {
     fn drop(&mut self) {
         self.script("cluster", &["down"]);
@@ -134,7 +152,25 @@ fn a_cluster_of_ours_and_apaches_comes_up_with_one_command_and_tells_how_it_is()
     assert!(status.contains("offline partitions: none"), "{status}");
     assert!(status.contains(&format!("broker 2  127.0.0.2:{port}  apache  pid ")), "{status}");
 
+    for way in [["--bootstrap-server", bootstrap.as_str()], ["--zookeeper", zookeeper.as_str()]] {
+        let (code, told) = json_status(&way, |told| told["partitions"] == 2);
+        assert_eq!((code, &told["whole"]), (0, &true.into()), "{told}");
+        let brokers = told["brokers"].as_array().expect("a list").iter();
+        let shares = brokers.map(|one| (one["id"].clone(), one["replicas"].clone(), one["state"].clone()));
+        let expected = [1, 2].map(|id| (id.into(), 2.into(), "online".into()));
+        assert_eq!(shares.collect::<Vec<_>>(), expected, "{told}");
+        for problem in ["offlinePartitions", "underReplicatedPartitions", "underMinIsrPartitions"] {
+            assert_eq!(told[problem], Value::Array(Vec::new()), "{told}");
+        }
+    }
+
     ground.script("cluster", &["down", "2"]).success();
+    let (code, told) = json_status(&["--bootstrap-server", &bootstrap], |told| told["whole"] == false);
+    assert_eq!((code, &told["whole"]), (1, &false.into()), "{told}");
+    assert_eq!(told["brokers"][1]["state"], "offline", "{told}");
+    let under = told["underReplicatedPartitions"].as_array().expect("a list");
+    assert_eq!(under.len(), 2, "{told}");
+    assert!(under.iter().all(|one| one["leader"] == 1 && one["inSync"] == Value::from(vec![1])), "{told}");
     let ended = ground.script("cluster", &["status"]);
     assert_eq!(ended.code, 1, "{ended}");
     assert!(ended.stdout.contains(&format!("broker 2  127.0.0.2:{port}  apache  NULL")), "{ended}");
