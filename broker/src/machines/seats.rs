@@ -38,6 +38,7 @@ pub(crate) struct Seats<M: Journaled, J: Journal> {
 
 /// A seat from which is served from now on.
 pub(crate) struct Taken<M: Journaled, J: Journal> {
+    pub(crate) partition: i32,
     pub(crate) epoch: LeaderEpoch,
     pub(crate) runner: Arc<Runner<M, J>>,
 }
@@ -145,7 +146,7 @@ impl<M: Journaled, J: Journal> Seats<M, J> {
                 debug!(topic = self.topic, partition, records, ?took, epoch = epoch.0, "coordinating");
                 let name = format!("{}-{partition}", self.topic);
                 let runner = Runner::start(name, machine, journal, self.writing);
-                (self.attend)(Taken { epoch, runner: Arc::clone(&runner) });
+                (self.attend)(Taken { partition, epoch, runner: Arc::clone(&runner) });
                 seats.insert(partition, Seat::Taken { epoch, runner });
             }
             Err(failure) => {

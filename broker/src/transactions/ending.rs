@@ -9,7 +9,7 @@ use coordinator::transactions::{Command, Ending, Reply, TransactionError, Transa
 use kafka_protocol::error::ResponseError;
 use storage::types::{BrokerId, LeaderEpoch, TopicPartition};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::marking;
@@ -23,6 +23,8 @@ use crate::machines::transaction_room::{self, TRANSACTION_TOPIC};
 /// Pauses between two attempts to reach a partition that has no leader, or whose leader does not answer.
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_secs(1);
+/// The news of a role come milliseconds after it, unless their controller falls.
+const NEWS_MAX: Duration = Duration::from_secs(2);
 /// After so long it is said which marker is missing.
 const OVERDUE: Duration = Duration::from_secs(10);
 
@@ -31,7 +33,8 @@ type TransactionRunner = Arc<Runner<Transactions, PartitionJournal>>;
 /// Ends the transactions of one seat until the seat is given up. What was under way then ends with it: the next
 /// coordinator begins anew.
 pub(super) async fn attend(house: Arc<House>, seat: Taken<Transactions, PartitionJournal>) {
-    let Taken { epoch, runner } = seat;
+    let Taken { partition, epoch, runner } = seat;
+    hear_the_news(&house, partition, epoch).await;
     let mut progress = runner.progress();
     let mut under_way: BTreeSet<TransactionalId> = BTreeSet::new();
     let mut endings: JoinSet<TransactionalId> = JoinSet::new();
@@ -64,6 +67,16 @@ pub(super) async fn attend(house: Arc<House>, seat: Taken<Transactions, Partitio
             }
         }
     }
+}
+
+/// Waits until the metadata knows of the seat's leader epoch. Roles come before the news of them: who takes over from a
+/// broker that is cut off would ask it for the markers of what it has led until then, and wait for its silence.
+async fn hear_the_news(house: &House, partition: i32, epoch: LeaderEpoch) {
+    let mut changes = house.metadata.changes();
+    let known = || Some(house.metadata.snapshot().partition(TRANSACTION_TOPIC, partition)?.leader_epoch);
+    let heard =
+        async { while known().is_none_or(|known| known < epoch) && changes.changed().await.is_ok() {} };
+    let _later_than_usual = timeout(NEWS_MAX, heard).await;
 }
 
 /// Ends one transaction, however long that takes.
