@@ -11,14 +11,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
-use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use kafka_protocol::messages::{
-    DeleteRecordsRequest, DescribeLogDirsRequest, IncrementalAlterConfigsRequest, MetadataRequest, TopicName,
-};
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::messages::{DescribeLogDirsRequest, MetadataRequest};
 use support::mounts::Mount;
 use support::records::Batch;
+use support::requests::{OF_TOPIC, alter_config, delete_records};
 use support::seat::{Broker, Kind};
 use support::wire::Connection;
 use support::{talk, until};
@@ -38,15 +34,6 @@ fn put(connection: &mut Connection, partition: i32, number: usize) -> i16 {
 fn numbers(connection: &mut Connection, partition: i32) -> Vec<usize> {
     let values = talk::values(connection, TOPIC, partition);
     values.iter().map(|(_, value)| value[..6].parse().expect("a number")).collect()
-}
-
-fn delete_records(connection: &mut Connection, upto: i64) -> i16 {
-    let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(upto);
-    let topic = DeleteRecordsTopic::default()
-        .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
-        .with_partitions(vec![partition]);
-    let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
-    connection.request(2, &request).topics[0].partitions[0].error_code
 }
 
 #[test]
@@ -116,7 +103,7 @@ fn fill_and_make_room(mount: &Mount) {
     mount.fill();
     assert_eq!(put(&mut connection, 0, written), STORAGE_ERROR);
 
-    assert_eq!(delete_records(&mut connection, written as i64 / 2), 0, "deletion goes on");
+    assert_eq!(delete_records(&mut connection, TOPIC, written as i64 / 2), 0, "deletion goes on");
     until("room after records were deleted", || put(&mut connection, 0, written) == 0);
     let expected: Vec<usize> = (written / 2..=written).collect();
     assert_eq!(numbers(&mut connection, 0), expected);
@@ -172,21 +159,6 @@ fn a_broken_disk_costs_its_own_partitions_and_the_last_one_the_broker() {
     let ended = broker.wait();
     assert_eq!(ended.code, 1, "{ended}");
     assert!(ended.stderr.contains("every log directory has failed"), "{ended}");
-}
-
-/// A topic, among the kinds of resources that have configs.
-const OF_TOPIC: i8 = 2;
-
-fn keep_at_most(connection: &mut Connection, bytes: &'static str) {
-    let setting = AlterableConfig::default()
-        .with_name(StrBytes::from_static_str("retention.bytes"))
-        .with_value(Some(StrBytes::from_static_str(bytes)));
-    let resource = AlterConfigsResource::default()
-        .with_resource_type(OF_TOPIC)
-        .with_resource_name(StrBytes::from_static_str(TOPIC))
-        .with_configs(vec![setting]);
-    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
-    assert_eq!(connection.request(1, &request).responses[0].error_code, 0);
 }
 
 /// A producer of one partition that never stops: value after value, the same again until it is acknowledged.
@@ -263,7 +235,7 @@ fn fill_under_load(mount: &Mount) {
         assert!(!numbers(&mut connection, partition).is_empty(), "reads go on");
     }
 
-    keep_at_most(&mut connection, "1000000");
+    alter_config(&mut connection, OF_TOPIC, TOPIC, "retention.bytes", Some("1000000"));
 
     until("every producer goes on, without a restart", || {
         taken().iter().zip(&full).all(|(now, then)| *now > then + 5)

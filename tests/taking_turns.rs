@@ -13,18 +13,17 @@ use std::process::Command;
 
 use bytes::Bytes;
 use kafka_protocol::messages::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
-use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicsRequest;
-use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::{
-    AlterReplicaLogDirsRequest, DeleteRecordsRequest, DescribeLogDirsRequest, IncrementalAlterConfigsRequest,
-    MetadataRequest, TopicName,
+    AlterReplicaLogDirsRequest, DescribeLogDirsRequest, MetadataRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use storage::batch::{BatchBuilder, BatchOptions, BatchProducer, TargetCompression, headers};
+use storage::specimen::CODECS;
 use storage::types::{ProducerId, TimestampMs};
 use support::process::{PATIENCE, run};
 use support::records::now_ms;
+use support::requests::{OF_BROKER, OF_TOPIC, alter_config};
 use support::seat::{Broker, Kind, kind};
 use support::transactional::Producer;
 use support::wire::Connection;
@@ -50,14 +49,6 @@ const RATE: &str = "replica.alter.log.dirs.io.max.bytes.per.second";
 
 /// Some 25 KB each: more than the first steps of a move take at whatever rate.
 const BATCHES_MOVED: usize = 200;
-
-const CODECS: [TargetCompression; 5] = [
-    TargetCompression::Uncompressed,
-    TargetCompression::Gzip { level: 6 },
-    TargetCompression::Snappy,
-    TargetCompression::Lz4 { level: 9 },
-    TargetCompression::Zstd { level: 3 },
-];
 
 /// How an owner leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,21 +94,6 @@ fn consumed(broker: &Broker, topic: &str, print: &str) -> Vec<String> {
     command.args(["-f", print, "-X", "check.crcs=true", "-X", "isolation.level=read_committed"]);
     let printed = run(format!("kcat {topic} (apt-get install kcat)"), command, b"", PATIENCE).success();
     printed.lines().map(str::to_owned).collect()
-}
-
-/// Sets or, with `None`, takes away one config of a topic (2) or broker (4).
-fn alter_config(broker: &Broker, kind: i8, of: &str, key: &str, value: Option<&str>) {
-    let config = AlterableConfig::default()
-        .with_name(text(key))
-        .with_config_operation(if value.is_some() { 0 } else { 1 })
-        .with_value(value.map(text));
-    let resource = AlterConfigsResource::default()
-        .with_resource_type(kind)
-        .with_resource_name(text(of))
-        .with_configs(vec![config]);
-    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
-    let answer = broker.connect().request(1, &request);
-    assert_eq!(answer.responses[0].error_code, 0, "{key}: {:?}", answer.responses[0].error_message);
 }
 
 /// Directory of each replica of MOVED, the one that is being filled last.
@@ -183,7 +159,13 @@ impl Estate {
         };
         let mut connection = estate.broker.connect();
         for (format, magic) in [("0.9.0", 0), ("0.10.2", 1), ("2.8", 2)] {
-            alter_config(&estate.broker, 2, MIXED, "message.format.version", Some(format));
+            alter_config(
+                &mut estate.broker.connect(),
+                OF_TOPIC,
+                MIXED,
+                "message.format.version",
+                Some(format),
+            );
             until(format, || estate.write_mixed(&mut connection, TargetCompression::Uncompressed) == magic);
             for codec in CODECS {
                 // Messages of magic 0 and 1 know no zstd.
@@ -263,7 +245,7 @@ impl Estate {
         let places = places_of_moved(&self.broker);
         // A stock broker that has just started may have finished it before it knew its rate.
         assert_eq!(places.last().map(|(place, _)| place), Some(&to), "the move goes on");
-        alter_config(&self.broker, 4, "0", RATE, None);
+        alter_config(&mut self.broker.connect(), OF_BROKER, "0", RATE, None);
         until("the end of the move", || places_of_moved(&self.broker) == [(to.clone(), false)]);
         let values = talk::values(&mut self.broker.connect(), MOVED, 0);
         assert_eq!(values.len(), BATCHES_MOVED);
@@ -296,10 +278,7 @@ impl Estate {
 
     fn delete_records(&mut self) {
         self.cut += 20;
-        let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(self.cut);
-        let topic = DeleteRecordsTopic::default().with_name(name(CUT)).with_partitions(vec![partition]);
-        let request = DeleteRecordsRequest::default().with_timeout_ms(30_000).with_topics(vec![topic]);
-        assert_eq!(self.broker.connect().request(2, &request).topics[0].partitions[0].error_code, 0);
+        assert_eq!(requests::delete_records(&mut self.broker.connect(), CUT, self.cut), 0);
     }
 
     /// The same keys again, until the cleaner has been there.
@@ -369,7 +348,7 @@ impl Estate {
     fn begin_move(&mut self) {
         let from = places_of_moved(&self.broker)[0].0.clone();
         let to = self.directories.iter().find(|directory| **directory != from).expect("the other").clone();
-        alter_config(&self.broker, 4, "0", RATE, Some(CRAWL));
+        alter_config(&mut self.broker.connect(), OF_BROKER, "0", RATE, Some(CRAWL));
         let topic = AlterReplicaLogDirTopic::default().with_name(name(MOVED)).with_partitions(vec![0]);
         let directory =
             AlterReplicaLogDir::default().with_path(text(&to.display().to_string())).with_topics(vec![topic]);

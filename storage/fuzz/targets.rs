@@ -4,24 +4,18 @@
 //! Driven by `tests/fuzz.rs` in every run, and by libFuzzer (`storage/fuzz/README.md`) for as long as one likes.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use storage::batch::{
-    BatchBuilder, BatchError, BatchOptions, BatchProducer, EndTransaction, Origin, ProduceRules,
-    TargetCompression, TimestampType, down_convert, find_by_timestamp, find_max_timestamp, headers, prepare,
-    records,
+    BatchError, Origin, ProduceRules, TargetCompression, TimestampType, down_convert, find_by_timestamp,
+    find_max_timestamp, headers, prepare, records,
 };
-use storage::config::LogConfig;
 use storage::contents::{self, RecordFile};
 use storage::directory::LastStop;
 use storage::disk::OsDisk;
-use storage::log::{LeaderAppend, Log, LogOptions};
-use storage::producers::{ProducerSettings, VerificationGuard};
-use storage::store::Store;
-use storage::types::{LeaderEpoch, Offset, ProducerId, TimestampMs, TopicPartition};
+use storage::specimen::{self, NOW};
+use storage::types::{Offset, TimestampMs, TopicId, TopicPartition};
 
-const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
 const RECORDS: &str = "00000000000000000000.log";
 
 /// A name and what is done with an input.
@@ -44,82 +38,12 @@ pub(crate) const TARGETS: [Target; 10] = [
 pub(crate) fn partition() -> Vec<(String, Vec<u8>)> {
     let place = tempfile::tempdir().expect("a folder");
     let path = place.path().join("t-0");
-    let mut log = open(&path, LastStop::Clean).expect("opened");
-    let codecs = [
-        TargetCompression::Uncompressed,
-        TargetCompression::Gzip { level: 6 },
-        TargetCompression::Snappy,
-        TargetCompression::Lz4 { level: 9 },
-        TargetCompression::Zstd { level: 3 },
-    ];
-    for number in 0..24_i32 {
-        let producer = BatchProducer { id: ProducerId(7), epoch: 0, base_sequence: number };
-        let compression = codecs[number as usize % codecs.len()];
-        let options = BatchOptions { compression, producer, ..BatchOptions::default() };
-        append(&mut log, number, options, None);
-        if number % 5 == 0 {
-            let producer =
-                BatchProducer { id: ProducerId(90 + i64::from(number)), epoch: 0, base_sequence: 0 };
-            let options = BatchOptions { producer, is_transactional: true, ..BatchOptions::default() };
-            append(&mut log, number, options, None);
-            let producer = BatchProducer { base_sequence: -1, ..producer };
-            let end = if number % 10 == 0 { EndTransaction::Abort } else { EndTransaction::Commit };
-            append(&mut log, number, BatchOptions { producer, is_control: true, ..options }, Some(end));
-        }
-    }
-    log.close().expect("closed");
-    let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(&path)
-        .expect("listed")
-        .map(|entry| entry.expect("an entry").path())
-        .map(|path| {
-            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-            (name, std::fs::read(path).expect("read"))
-        })
-        .collect();
-    files.sort();
-    files
+    specimen::write(&path, &id(), TopicId([7; 16]));
+    specimen::files(&path).into_iter().collect()
 }
 
-fn open(folder: &Path, last_stop: LastStop) -> Result<Log, storage::error::StorageError> {
-    let config = LogConfig {
-        segment_bytes: 1500,
-        segment_index_bytes: 240,
-        index_interval_bytes: 100,
-        retention_ms: None,
-        ..LogConfig::default()
-    };
-    let options = LogOptions {
-        folder: folder.to_path_buf(),
-        partition: TopicPartition::new("t", 0),
-        config: Arc::new(config),
-        recovery_point: Offset::ZERO,
-        log_start: Offset::ZERO,
-        last_stop,
-        topic_id: None,
-        producers: ProducerSettings { verify_transactions: false, ..ProducerSettings::default() },
-        now: NOW,
-    };
-    Log::open(&Store::new(Arc::new(OsDisk)), options)
-}
-
-fn append(log: &mut Log, number: i32, options: BatchOptions, end: Option<EndTransaction>) {
-    let mut builder = BatchBuilder::new(options).expect("a builder");
-    let timestamp = TimestampMs(NOW.0 + i64::from(number) * 1000);
-    let origin = match end {
-        Some(end) => {
-            builder.append_end_transaction(timestamp, end, 0).expect("appended");
-            Origin::Coordinator
-        }
-        None => {
-            let value = "v".repeat(number as usize * 7 % 90);
-            builder.append(timestamp, Some(b"k"), Some(value.as_bytes()), &[]).expect("appended");
-            Origin::Client { produce_version: 9 }
-        }
-    };
-    let prepared = prepare(builder.build().expect("built"), &rules(origin, 0), NOW);
-    let epoch = LeaderEpoch(number / 9);
-    let how = LeaderAppend { origin, epoch, verification: VerificationGuard::NONE, now: NOW };
-    log.append_as_leader(prepared.expect("accepted").expect("a batch"), how).expect("appended");
+fn id() -> TopicPartition {
+    TopicPartition::new("t", 0)
 }
 
 fn rules(origin: Origin, variant: u8) -> ProduceRules {
@@ -131,14 +55,10 @@ fn rules(origin: Origin, variant: u8) -> ProduceRules {
     };
     let append_time = variant & 4 != 0;
     ProduceRules {
-        partition: TopicPartition::new("t", 0),
-        origin,
         compression,
         timestamp_type: if append_time { TimestampType::LogAppendTime } else { TimestampType::CreateTime },
-        timestamp_before_max_ms: i64::MAX,
-        timestamp_after_max_ms: i64::MAX,
-        max_message_bytes: 1 << 20,
         compacted: variant & 8 != 0,
+        ..specimen::rules(&id(), origin)
     }
 }
 
@@ -282,7 +202,7 @@ fn folder(data: &[u8]) {
         }
     });
     let last_stop = [LastStop::Clean, LastStop::Killed, LastStop::Unclean][usize::from(*how) % 3];
-    let Ok(mut log) = open(&path, last_stop) else { return };
+    let Ok(mut log) = specimen::open(&path, &id(), last_stop) else { return };
     log.set_high_watermark(log.end());
     let reader = log.reader();
     let mut from = log.start();

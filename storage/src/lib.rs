@@ -18,6 +18,8 @@ pub mod producers;
 mod recovery;
 pub mod retention;
 mod segment;
+#[cfg(any(test, feature = "simulation"))]
+pub mod specimen;
 pub mod store;
 pub mod types;
 

@@ -5,26 +5,9 @@
 mod targets;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use storage::disk::powered::{Dice, first_seed};
 use targets::{TARGETS, partition};
-
-/// Numbers that follow from a seed (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// `0..sides`.
-    fn roll(&mut self, sides: usize) -> usize {
-        (self.next() % sides.max(1) as u64) as usize
-    }
-}
 
 /// Numbers at which something may overflow.
 const EDGES: [i64; 10] =
@@ -34,7 +17,7 @@ fn mutate(input: &mut Vec<u8>, dice: &mut Dice) {
     let at = dice.roll(input.len());
     match dice.roll(8) {
         0 | 1 if !input.is_empty() => input[at] ^= 1 << dice.roll(8),
-        2 if !input.is_empty() => input[at] = dice.next() as u8,
+        2 if !input.is_empty() => input[at] = dice.draw() as u8,
         3 => {
             let bytes = EDGES[dice.roll(EDGES.len())].to_be_bytes();
             let width = [1, 2, 4, 8][dice.roll(4)];
@@ -66,8 +49,7 @@ fn no_parser_panics_whatever_it_is_given() {
     files.push(b"0\n2\nt 0 17\nsome-topic 12 9223372036854775807\n".to_vec());
     files.push(b"#\n#Sun Nov 29 18:00:00 UTC 2026\ncluster.id=abc\nbroker.id=1\nversion=0\n".to_vec());
     files.push(b"version: 0\ntopic_id: ZPyTJMcyQf6sxJoVdTZTow".to_vec());
-    let first = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() << 20;
-    println!("seeds from {first}");
+    let first = first_seed();
     for (name, target) in TARGETS {
         // Opening a whole folder takes a while.
         let inputs = if name == "folder" { inputs / 20 } else { inputs };
@@ -78,10 +60,10 @@ fn no_parser_panics_whatever_it_is_given() {
                 mutate(&mut input, &mut dice);
             }
             if matches!(name, "batch" | "folder") {
-                input.insert(0, dice.next() as u8);
+                input.insert(0, dice.draw() as u8);
             }
             if name == "folder" {
-                input.insert(0, dice.next() as u8);
+                input.insert(0, dice.draw() as u8);
             }
             let ended = catch_unwind(AssertUnwindSafe(|| target(&input)));
             assert!(ended.is_ok(), "{name} panics at seed {seed} with {input:02x?}");

@@ -4,13 +4,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, FetchRequest, GroupId, MetadataRequest, MetadataResponse,
-    OffsetFetchRequest, ProduceRequest, ProduceResponse, TopicName, TransactionalId,
+    BrokerId, CreateTopicsRequest, DeleteRecordsRequest, FetchRequest, GroupId,
+    IncrementalAlterConfigsRequest, MetadataRequest, MetadataResponse, OffsetFetchRequest, ProduceRequest,
+    ProduceResponse, TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -58,6 +61,42 @@ pub(crate) fn create_topic(
             error => panic!("creating a topic: error {error}, {:?}", answer.topics[0].error_message),
         }
     }
+}
+
+/// Of a resource that has configs.
+pub(crate) const OF_TOPIC: i8 = 2;
+pub(crate) const OF_BROKER: i8 = 4;
+
+/// Sets or, with `None`, takes away one config.
+#[track_caller]
+pub(crate) fn alter_config(
+    connection: &mut Connection,
+    kind: i8,
+    resource: &str,
+    key: &str,
+    value: Option<&str>,
+) {
+    const SET: i8 = 0;
+    const DELETE: i8 = 1;
+    let config = AlterableConfig::default()
+        .with_name(text(key))
+        .with_config_operation(if value.is_some() { SET } else { DELETE })
+        .with_value(value.map(text));
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(kind)
+        .with_resource_name(text(resource))
+        .with_configs(vec![config]);
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    let answer = connection.request(1, &request);
+    assert_eq!(answer.responses[0].error_code, 0, "{key}: {:?}", answer.responses[0].error_message);
+}
+
+/// Deletes the records of partition 0 below an offset; yields the code.
+pub(crate) fn delete_records(connection: &mut Connection, topic: &str, below: i64) -> i16 {
+    let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(below);
+    let topic = DeleteRecordsTopic::default().with_name(name(topic)).with_partitions(vec![partition]);
+    let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
+    connection.request(2, &request).topics[0].partitions[0].error_code
 }
 
 pub(crate) fn metadata(connection: &mut Connection, topic: &str) -> std::io::Result<MetadataResponse> {

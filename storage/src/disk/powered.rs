@@ -32,6 +32,18 @@ impl Dice {
     }
 }
 
+/// A first seed, another one in every run; printed, so that one that fails can be given a name.
+///
+/// # Panics
+/// Where the clock stands before 1970.
+#[must_use]
+pub fn first_seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let first = now.as_secs() << 20;
+    println!("seeds from {first}");
+    first
+}
+
 #[derive(Clone, Debug)]
 enum Change {
     Write(u64, Vec<u8>),
@@ -165,6 +177,23 @@ impl PoweredDisk {
         }
     }
 
+    /// A file that was there before is on the disk, name and content. `None` where there is none.
+    fn adopt(&self, path: &Path) -> io::Result<Option<Node>> {
+        if !OsDisk.exists(path)? {
+            return Ok(None);
+        }
+        let durable = std::fs::read(path)?;
+        let mut world = self.world();
+        world.inodes.push(Inode { durable, pending: Vec::new() });
+        let node = Node::File(world.inodes.len() - 1);
+        let (folder, name) = split(path);
+        let folder = world.folder(&folder);
+        let names = &mut world.folders[folder];
+        names.live.insert(name.clone(), node);
+        names.durable.insert(name, node);
+        Ok(Some(node))
+    }
+
     fn name(&self, path: &Path, naming: impl FnOnce(&mut World, &str) -> Naming) -> io::Result<()> {
         let mut world = self.world();
         PoweredDisk::tick(&mut world)?;
@@ -243,6 +272,7 @@ fn salvaged(inode: &Inode, dice: &mut Dice) -> Vec<u8> {
 impl Disk for PoweredDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
         let known = self.world().look_up(path);
+        let known = if known.is_none() { self.adopt(path)? } else { known };
         let inode = match known {
             Some(Node::File(inode)) if how == Open::Replace => {
                 let mut world = self.world();

@@ -10,7 +10,7 @@ use crate::config::LogConfig;
 use crate::directory::LastStop;
 use crate::disk::OsDisk;
 use crate::disk::faulty::{FaultyDisk, Operation};
-use crate::disk::powered::{Dice, PoweredDisk};
+use crate::disk::powered::{Dice, PoweredDisk, first_seed};
 use crate::log::{Log, LogOptions};
 use crate::store::Store;
 use crate::types::{Offset, TimestampMs};
@@ -152,12 +152,8 @@ fn power_cut(seed: u64) {
 
 #[test]
 fn a_power_cut_at_any_moment_loses_nothing_that_was_flushed() {
-    let soak = std::env::var_os("ODRADEK_SOAK").is_some();
-    let first =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs()
-            << 20;
-    println!("seeds from {first}");
-    for seed in first..first + if soak { 20_000 } else { 200 } {
+    let first = first_seed();
+    for seed in first..first + if soak() { 20_000 } else { 200 } {
         power_cut(seed);
     }
 }
@@ -215,7 +211,7 @@ fn whatever_single_operation_fails_the_log_goes_on_or_says_that_it_does_not() {
     let mut struck = 0;
     for operation in [Open, Read, Write, SetLength, Sync, SyncDirectory, Rename, Remove] {
         for error in [libc::EIO, libc::ENOSPC] {
-            for after in (0..).step_by(7) {
+            for after in (0..).step_by(if soak() { 1 } else { 7 }) {
                 if !one_failure(operation, error, after) {
                     break;
                 }

@@ -7,26 +7,17 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::support::*;
-use crate::batch::{BatchOptions, EndTransaction, Origin, TargetCompression, headers};
+use crate::batch::headers;
 use crate::config::LogConfig;
 use crate::contents::{self, Content, RecordFile};
-use crate::directory::{LastStop, write_topic_id};
+use crate::directory::LastStop;
 use crate::disk::OsDisk;
 use crate::log::Log;
-use crate::types::{Offset, TimestampMs, TopicId};
+use crate::specimen;
+use crate::types::{Offset, TimestampMs, TopicId, TopicPartition};
 
 /// Everything of a batch of magic 2 that its checksum covers begins here.
 const COVERED_FROM: usize = 21;
-
-fn config() -> LogConfig {
-    LogConfig {
-        segment_bytes: 1500,
-        segment_index_bytes: 480,
-        index_interval_bytes: 100,
-        retention_ms: None,
-        ..LogConfig::default()
-    }
-}
 
 /// A partition with everything in it, closed.
 struct Original {
@@ -38,49 +29,18 @@ struct Original {
 }
 
 static ORIGINAL: LazyLock<Original> = LazyLock::new(|| {
-    let place = Place::on(Arc::new(OsDisk), config());
+    let place = Place::on(Arc::new(OsDisk), specimen::config());
+    specimen::write(&place.folder(), &TopicPartition::new("t", 0), TopicId([7; 16]));
+    let files = specimen::files(&place.folder());
     let mut log = place.open(LastStop::Clean);
-    log.assign_topic_id(TopicId([7; 16])).expect("assigned");
-    let codecs = [
-        TargetCompression::Uncompressed,
-        TargetCompression::Gzip { level: 6 },
-        TargetCompression::Snappy,
-        TargetCompression::Lz4 { level: 9 },
-        TargetCompression::Zstd { level: 3 },
-    ];
-    for number in 0..40_i32 {
-        let epoch = number / 15;
-        let id = i64::from(4000 + number % 3);
-        let who = if number % 2 == 0 { producer(id, 0, number / 6) } else { NOBODY };
-        let compression = codecs[number as usize % codecs.len()];
-        let plain = BatchOptions { compression, ..options(who) };
-        let values = ["x".repeat(number as usize % 90)];
-        let batch = batch_at(plain, NOW.0 + i64::from(number) * 1000, &[values[0].as_str()]);
-        log.append_as_leader(prepared(batch, CLIENT), lead(epoch, CLIENT)).ok();
-        if number % 7 == 0 {
-            let who = producer(9000 + i64::from(number), 0, 0);
-            let open = BatchOptions { is_transactional: true, ..options(who) };
-            let batch = batch_at(open, NOW.0 + i64::from(number) * 1000, &["in a transaction"]);
-            log.append_as_leader(prepared(batch, CLIENT), lead(epoch, CLIENT)).expect("appended");
-            let end = if number % 14 == 0 { EndTransaction::Abort } else { EndTransaction::Commit };
-            let marker = prepared(marker_batch(who, end, 0), Origin::Coordinator);
-            log.append_as_leader(marker, lead(epoch, Origin::Coordinator)).expect("appended");
-        }
-    }
-    log.close().expect("closed");
     log.set_high_watermark(log.end());
     let batches = served(&log).expect("read").into_iter().map(|(first, batch, _)| (first, batch)).collect();
     let (aborted, by_time) = (aborted(&log).expect("read"), by_time(&log).expect("read"));
-    drop(log);
-    let files = place.names().into_iter().map(|name| {
-        let content = std::fs::read(place.file(&name)).expect("read");
-        (name, content)
-    });
-    Original { files: files.collect(), batches, aborted, by_time }
+    Original { files, batches, aborted, by_time }
 });
 
 fn restored() -> Place {
-    let place = Place::on(Arc::new(OsDisk), config());
+    let place = Place::on(Arc::new(OsDisk), specimen::config());
     std::fs::create_dir(place.folder()).expect("created");
     for (name, content) in &ORIGINAL.files {
         std::fs::write(place.file(name), content).expect("written");
@@ -331,7 +291,6 @@ fn what_this_process_has_written_or_checked_is_not_checked_again() {
 #[test]
 fn every_file_of_a_partition_says_what_it_holds() {
     let place = restored();
-    write_topic_id(&OsDisk, &place.folder(), TopicId([7; 16])).expect("written");
     let kinds: BTreeSet<String> = place
         .names()
         .iter()

@@ -81,11 +81,14 @@ fn a_torn_batch_is_cut_off_at_open_at_whatever_byte_it_tore() {
                 _ if torn.starts_with(&whole[..first]) => &["first"],
                 _ => &[],
             };
-            std::fs::write(&path, &torn).expect("written");
+            for last_stop in [LastStop::Clean, LastStop::Killed, LastStop::Unclean] {
+                std::fs::write(&path, &torn).expect("written");
 
-            let log = place.open(LastStop::Unclean);
+                let log = place.open(last_stop);
 
-            assert_eq!(values(&log), expected, "cut at {length} and {zeroes} zeroes");
+                let case = format!("cut at {length} and {zeroes} zeroes, {last_stop:?}");
+                assert_eq!(values(&log), expected, "{case}");
+            }
         }
     }
 }

@@ -14,25 +14,13 @@ use crate::compaction::Owner;
 use crate::config::LogConfig;
 use crate::directory::LastStop;
 use crate::disk::OsDisk;
-use crate::disk::powered::{Dice, PoweredDisk};
+use crate::disk::powered::{Dice, PoweredDisk, first_seed};
 use crate::log::{Log, LogOptions};
 use crate::store::Store;
 use crate::types::{Offset, TopicPartition};
 
 /// Of what a power cut may keep, how many samples are looked at where the cut itself is no matter of chance.
 const SAMPLES: usize = 2;
-
-fn soak() -> bool {
-    std::env::var_os("ODRADEK_SOAK").is_some()
-}
-
-/// Another one in every run, printed so that a failing one can be given a name.
-fn first_seed() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-    let first = now.as_secs() << 20;
-    println!("seeds from {first}");
-    first
-}
 
 /// What is left of the folder of `place` when the power is back, on a disk that works.
 fn salvage(place: &Place, disk: &PoweredDisk, dice: &mut Dice) -> Place {

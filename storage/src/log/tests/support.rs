@@ -21,6 +21,11 @@ use crate::types::{LeaderEpoch, Offset, ProducerId, TimestampMs, TopicPartition}
 
 pub(super) const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
 
+/// Whether there is time for many runs.
+pub(super) fn soak() -> bool {
+    std::env::var_os("ODRADEK_SOAK").is_some()
+}
+
 /// A folder that outlives the logs opened in it.
 pub(super) struct Place {
     pub(super) directory: tempfile::TempDir,
