@@ -167,6 +167,8 @@ fn partitions_are_served_while_others_are_still_being_checked() {
         broker.kill();
         fs::write(broker.log_dir().join(".lock"), "").expect("as if it were another boot");
         let held = Held::of(&largest);
+        // The second time nobody looks, and the log tells.
+        broker.is_watched = !cleanly;
 
         broker.restart();
 
@@ -178,6 +180,13 @@ fn partitions_are_served_while_others_are_still_being_checked() {
         assert_eq!(talk::fetch(&mut connection, TOPIC, 0, 0).0, 0);
         let error = talk::fetch(&mut connection, TOPIC, 2, 0).0;
         assert_eq!(error, NOT_LEADER, "clients come again");
+        let told = |word: &str| {
+            broker.whole_log().lines().any(|line| {
+                let progress = "opening logs: 2 of 3, checked 0 of 0 MiB, about ";
+                line.contains(progress) && line.ends_with(" s left") && line.contains(word)
+            })
+        };
+        support::until("word of how far it is", || told(if cleanly { "INFO" } else { "\u{1b}[K" }));
         let length = fs::metadata(&largest).expect("there").len();
         assert_eq!(described_size(&mut connection, 2), Some(length as i64));
         support::until("the checkpoint goes on", || {

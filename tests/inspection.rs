@@ -7,32 +7,19 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 
-use bytes::Bytes;
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::{FindCoordinatorRequest, GroupId, OffsetCommitRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use serde_json::Value;
-use storage::batch::{
-    BatchBuilder, BatchOptions, BatchProducer, EndTransaction, Origin, ProduceRules, TargetCompression,
-    TimestampType, headers, prepare,
-};
-use storage::config::LogConfig;
-use storage::directory::LastStop;
-use storage::disk::OsDisk;
-use storage::log::{LeaderAppend, Log, LogOptions};
-use storage::producers::{ProducerSettings, VerificationGuard};
-use storage::store::Store;
-use storage::types::{LeaderEpoch, Offset, ProducerId, TimestampMs, TopicId, TopicPartition};
-use support::process::{Ended, PATIENCE, run};
+use storage::batch::headers;
+use storage::specimen;
+use storage::types::{TopicId, TopicPartition};
+use support::process::{Ended, PATIENCE, Process, run};
 use support::seat::{Broker, Kind};
 use support::{records, stock, talk, until};
-
-/// Of the batches here. Unit: ms.
-const BASE: i64 = 1_700_000_000_000;
 
 fn broker_log(arguments: &[&str]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_broker"));
@@ -49,101 +36,11 @@ fn inspected(path: &Path, more: &[&str]) -> Vec<Value> {
     output.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-struct Writer {
-    log: Log,
-    epoch: i32,
-}
-
-impl Writer {
-    fn open(folder: &Path) -> Writer {
-        let config = LogConfig {
-            segment_bytes: 1500,
-            index_interval_bytes: 150,
-            retention_ms: None,
-            ..LogConfig::default()
-        };
-        let options = LogOptions {
-            folder: folder.to_path_buf(),
-            partition: TopicPartition::new("orders", 3),
-            config: Arc::new(config),
-            recovery_point: Offset::ZERO,
-            log_start: Offset::ZERO,
-            last_stop: LastStop::Clean,
-            topic_id: Some(TopicId([9; 16])),
-            producers: ProducerSettings { verify_transactions: false, ..ProducerSettings::default() },
-            now: TimestampMs(BASE),
-        };
-        Writer { log: Log::open(&Store::new(Arc::new(OsDisk)), options).expect("opened"), epoch: 0 }
-    }
-
-    fn append(&mut self, batch: Bytes, origin: Origin) {
-        let rules = ProduceRules {
-            partition: TopicPartition::new("orders", 3),
-            origin,
-            compression: TargetCompression::Producer,
-            timestamp_type: TimestampType::CreateTime,
-            timestamp_before_max_ms: i64::MAX,
-            timestamp_after_max_ms: i64::MAX,
-            max_message_bytes: 1 << 20,
-            compacted: false,
-        };
-        let now = TimestampMs(BASE);
-        let prepared = prepare(batch, &rules, now).expect("accepted").expect("a batch");
-        let epoch = LeaderEpoch(self.epoch);
-        let how = LeaderAppend { origin, epoch, verification: VerificationGuard::NONE, now };
-        self.log.append_as_leader(prepared, how).expect("appended");
-    }
-
-    fn put(&mut self, number: i64, options: BatchOptions, values: &[&str]) {
-        let mut builder = BatchBuilder::new(options).expect("a builder");
-        for (at, value) in values.iter().enumerate() {
-            let time = TimestampMs(BASE + number * 1000 + at as i64);
-            builder.append(time, Some(b"key"), Some(value.as_bytes()), &[]).expect("appended");
-        }
-        self.append(builder.build().expect("built"), Origin::Client { produce_version: 9 });
-    }
-
-    fn end(&mut self, producer: BatchProducer, end: EndTransaction) {
-        let producer = BatchProducer { base_sequence: -1, ..producer };
-        let options =
-            BatchOptions { producer, is_transactional: true, is_control: true, ..BatchOptions::default() };
-        let mut builder = BatchBuilder::new(options).expect("a builder");
-        builder.append_end_transaction(TimestampMs(BASE), end, 5).expect("appended");
-        self.append(builder.build().expect("built"), Origin::Coordinator);
-    }
-}
-
 /// A closed partition with every kind of file and batch of magic 2 in it.
 fn partition() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("orders-3");
-    let mut writer = Writer::open(&path);
-    let codecs = [
-        TargetCompression::Uncompressed,
-        TargetCompression::Gzip { level: 6 },
-        TargetCompression::Snappy,
-        TargetCompression::Lz4 { level: 9 },
-        TargetCompression::Zstd { level: 3 },
-    ];
-    for number in 0..40_i64 {
-        writer.epoch = (number / 15) as i32;
-        let compression = codecs[number as usize % codecs.len()];
-        let producer = match number % 2 {
-            0 => BatchProducer { id: ProducerId(4000), epoch: 1, base_sequence: number as i32 },
-            _ => BatchProducer::NONE,
-        };
-        let options = BatchOptions { compression, producer, ..BatchOptions::default() };
-        writer.put(number, options, &["one", &"x".repeat(number as usize)]);
-        if number % 7 == 0 {
-            let producer = BatchProducer { id: ProducerId(9000 + number), epoch: 0, base_sequence: 0 };
-            let options = BatchOptions { producer, is_transactional: true, ..BatchOptions::default() };
-            writer.put(number, options, &["in a transaction"]);
-            let end = if number % 14 == 0 { EndTransaction::Abort } else { EndTransaction::Commit };
-            writer.end(producer, end);
-        }
-    }
-    assert!(writer.log.segment_count() > 3);
-    writer.log.close().expect("closed");
+    specimen::write(&path, &TopicPartition::new("orders", 3), TopicId([9; 16]));
     (folder, path)
 }
 
@@ -344,6 +241,22 @@ fn damage_is_found_with_file_and_position() {
     let (code, faults) = verified(&path);
     let files: Vec<&str> = faults.iter().map(|(file, _, _)| file.as_str()).collect();
     assert_eq!((code, files), (1, vec!["00000000000000000000.log", "notes.txt"]));
+}
+
+#[test]
+fn who_looks_at_a_terminal_sees_how_far_the_verification_is_and_nobody_else_does() {
+    let (_folder, path) = partition();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_broker"));
+    command.args(["log", "verify", "--json", &path.display().to_string()]).env_remove("RUST_LOG");
+    let seen = Process::spawn_at_terminal("broker log verify at a terminal", command).wait(PATIENCE);
+    assert_eq!(seen.code, 0, "{seen}");
+    let bar = seen.stderr.lines().rev().find(|line| line.contains(" left"));
+    let bar = bar.unwrap_or_else(|| panic!("no bar: {seen}"));
+    assert!(bar.contains("KiB/") && bar.contains("/s"), "{bar:?}");
+
+    let unseen = broker_log(&["verify", "--json", &path.display().to_string()]);
+    assert_eq!((unseen.code, unseen.stderr.as_str()), (0, ""));
+    assert_eq!(unseen.stdout, seen.stdout);
 }
 
 fn commit_offset(broker: &Broker, group: &str) {

@@ -1,6 +1,8 @@
 //! Child processes with an end: their output is kept, their waits have deadlines, and none survives.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Sender, channel};
@@ -100,11 +102,26 @@ impl std::fmt::Display for Ended {
 
 impl Process {
     pub(crate) fn spawn(name: impl Into<String>, mut command: Command) -> Process {
-        let name = name.into();
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stderr(Stdio::piped());
+        Process::begin(name.into(), command, None)
+    }
+
+    /// The same with its standard error on a terminal, as under somebody's eyes.
+    pub(crate) fn spawn_at_terminal(name: impl Into<String>, mut command: Command) -> Process {
+        let (eyes, terminal) = terminal().expect("a terminal");
+        command.stderr(terminal);
+        Process::begin(name.into(), command, Some(eyes))
+    }
+
+    fn begin(name: String, mut command: Command, eyes: Option<File>) -> Process {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = born(&name, command);
-        let stdout = keep(child.stdout.take().expect("piped"));
-        let stderr = keep(child.stderr.take().expect("piped"));
+        let stdout = keep(child.stdout.take().expect("piped"), b'\n');
+        let stderr = match eyes {
+            // A line that changes is drawn again from its begin, and a terminal goes there at the end of every line.
+            Some(eyes) => keep(eyes, b'\r'),
+            None => keep(child.stderr.take().expect("piped"), b'\n'),
+        };
         let stdin = child.stdin.take();
         Process { name, child, stdin, stdout, stderr, ended: None }
     }
@@ -268,14 +285,36 @@ fn wait_without_reaping(pid: i32) {
     }
 }
 
-fn keep(stream: impl Read + Send + 'static) -> Arc<(Mutex<Output>, Condvar)> {
+/// A terminal of 24 lines: the end that shows what is printed, and the one that is printed to.
+fn terminal() -> std::io::Result<(File, File)> {
+    let eyes = File::options().read(true).write(true).open("/dev/ptmx")?;
+    let size = libc::winsize { ws_row: 24, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
+    let unlocked: libc::c_int = 0;
+    let how = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: the descriptor is open, what is pointed to outlives the calls, and the new descriptor is nobody else's.
+    let terminal = unsafe {
+        if libc::ioctl(eyes.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) != 0
+            || libc::ioctl(eyes.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) != 0
+        {
+            return Err(std::io::Error::last_os_error());
+        }
+        match libc::ioctl(eyes.as_raw_fd(), libc::TIOCGPTPEER, how) {
+            -1 => return Err(std::io::Error::last_os_error()),
+            terminal => File::from_raw_fd(terminal),
+        }
+    };
+    Ok((eyes, terminal))
+}
+
+/// Lines of a stream as they come, each ended by the byte `end`.
+fn keep(stream: impl Read + Send + 'static, end: u8) -> Arc<(Mutex<Output>, Condvar)> {
     let kept = Arc::new((Mutex::new(Output { lines: Vec::new(), open_streams: 1 }), Condvar::new()));
     let keeper = Arc::clone(&kept);
     thread::spawn(move || {
         let mut reader = BufReader::new(stream);
         let mut line = Vec::new();
-        while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-            let ended = line.last() == Some(&b'\n');
+        while reader.read_until(end, &mut line).is_ok_and(|n| n > 0) {
+            let ended = line.last() == Some(&end);
             let shown = String::from_utf8_lossy(&line[..line.len() - usize::from(ended)]).into_owned();
             keeper.0.lock().unwrap().lines.push(shown);
             keeper.1.notify_all();

@@ -80,6 +80,8 @@ pub(crate) struct Broker {
     variables: Vec<(String, String)>,
     /// `ulimit -n` of the process, soft and hard; `None`: as of the test.
     descriptors: Option<u64>,
+    /// Whether the next process of ours has its standard error on a terminal.
+    pub(crate) is_watched: bool,
     // After `process`: dropped, and so killed, last.
     coordination: Coordination,
 }
@@ -181,6 +183,7 @@ impl Broker {
             printed_before: String::new(),
             variables: Vec::new(),
             descriptors: None,
+            is_watched: false,
             coordination,
         }
     }
@@ -254,7 +257,12 @@ impl Broker {
                     }
                 };
                 command.arg("-c").arg(properties).envs(variables);
-                Process::spawn(format!("broker {}", self.id), command)
+                let name = format!("broker {}", self.id);
+                if self.is_watched {
+                    Process::spawn_at_terminal(name, command)
+                } else {
+                    Process::spawn(name, command)
+                }
             }
             Kind::Apache | Kind::Kraft => {
                 let variables: Vec<_> = variables.collect();
