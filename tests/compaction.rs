@@ -1,12 +1,12 @@
 //! What we promise about compacted topics: the records that stay are those that Apache Kafka 3.9.1 leaves of the same
-//! log, batch by batch, and its tools find nothing wrong with what we have written.
+//! log, batch by batch, its tools find nothing wrong with what we have written, and it goes on where our cleaner was killed.
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,9 @@ use storage::checkpoint::OffsetCheckpoint;
 use storage::compaction::{Cleaner, CleanerSettings, Outcome, Owner};
 use storage::config::{Cleanup, LogConfig};
 use storage::directory::LastStop;
-use storage::disk::OsDisk;
+use storage::disk::powered::PoweredDisk;
+use storage::disk::{Disk, OsDisk};
+use storage::error::StorageError;
 use storage::log::{Log, LogOptions};
 use storage::producers::ProducerSettings;
 use storage::store::Store;
@@ -30,7 +32,7 @@ use support::requests::{self, is_passing, outcome, produce_request, text};
 use support::seat::{Broker, Kind};
 use support::transactional::write_marker;
 use support::wire::Connection;
-use support::{stock, until};
+use support::{stock, talk, until};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -56,6 +58,12 @@ const TOPICS: [Topic; 3] = [
     Topic { name: "remembered", delete_retention_ms: DAY_MS, ..LATEST },
     Topic { name: "overdue", dirty_ratio: 1.0, max_compaction_lag_ms: LAG_MS, ..LATEST },
 ];
+
+/// Its partitions get what a cleaning leaves that is killed, each of another moment.
+const KILLED: Topic = Topic { name: "killed", ..LATEST };
+
+/// More than there are such moments.
+const MOMENTS_MAX: i32 = 120;
 
 impl Topic {
     /// As at Apache's.
@@ -209,7 +217,7 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-fn clean(folder: &Path, topic: Topic, cleaned: Option<Offset>) -> Offset {
+fn open(disk: Arc<dyn Disk>, folder: &Path, topic: Topic) -> Log {
     let options = LogOptions {
         folder: folder.to_path_buf(),
         partition: TopicPartition::new(topic.name, 0),
@@ -221,20 +229,32 @@ fn clean(folder: &Path, topic: Topic, cleaned: Option<Offset>) -> Offset {
         producers: ProducerSettings { verify_transactions: false, ..ProducerSettings::default() },
         now: TimestampMs(now_ms()),
     };
-    let mut log = Log::open(&Store::new(Arc::new(OsDisk)), options).expect("opened");
+    let mut log = Log::open(&Store::new(disk), options).expect("opened");
     log.set_high_watermark(log.end());
-    log.set_cleaned(cleaned);
-    let log = Mutex::new(log);
+    log
+}
+
+/// Yields up to where the log is clean; `Err` where its disk fails.
+fn try_clean(log: &Mutex<Log>, topic: Topic) -> Result<Offset, StorageError> {
     let mut cleaner = Cleaner::new(CleanerSettings { map_bytes: 1 << 20, load_factor: 0.9 }).expect("room");
     let now = TimestampMs(now_ms());
-    let cleanable = log.with(|log| log.cleanable(now)).expect("judged");
+    let cleanable = log.with(|log| log.cleanable(now))?;
     let cleanable = cleanable.unwrap_or_else(|| panic!("nothing of {} is dirty", topic.name));
     assert!(cleanable.is_due(&topic.config()), "{}", topic.name);
-    let outcome = cleaner.clean(&log, &cleanable, now, &mut |_| ControlFlow::Continue(()));
-    let Outcome::Cleaned(summary) = outcome.expect("cleaned") else { panic!("nobody interrupted it") };
+    match cleaner.clean(log, &cleanable, now, &mut |_| ControlFlow::Continue(()))? {
+        Outcome::Cleaned(summary) => Ok(summary.upto),
+        Outcome::Interrupted => panic!("nobody interrupted it"),
+    }
+}
+
+fn clean(folder: &Path, topic: Topic, cleaned: Option<Offset>) -> Offset {
+    let mut log = open(Arc::new(OsDisk), folder, topic);
+    log.set_cleaned(cleaned);
+    let log = Mutex::new(log);
+    let upto = try_clean(&log, topic).expect("cleaned");
     log.with(|log| log.remove_due(TimestampMs(i64::MAX)).expect("removed"));
     log.with(|log| log.close().expect("closed"));
-    summary.upto
+    upto
 }
 
 /// Every batch by segment: the header without what depends on the time of cleaning, and the records.
@@ -282,6 +302,118 @@ fn transaction_indexes(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
+/// Offset, key and value of every record that is no marker.
+type Survivors = BTreeSet<(i64, Option<Bytes>, Option<Bytes>)>;
+
+fn survivors(folder: &Path) -> Survivors {
+    let records = batches(folder).into_values().flatten().flat_map(|(_, records)| records);
+    let all: Vec<_> = records.map(|record| (record.offset.0, record.key, record.value)).collect();
+    assert!(all.is_sorted_by(|(one, ..), (next, ..)| one < next), "{}: {all:?}", folder.display());
+    // The keys of markers are numbers.
+    let is_data = |key: &Option<Bytes>| key.as_ref().is_some_and(|key| key.is_ascii() && key[0] != 0);
+    all.into_iter().filter(|(_, key, _)| is_data(key)).collect()
+}
+
+fn names(folder: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(folder).expect("listed").map(|entry| entry.expect("an entry").file_name());
+    entries.map(|name| name.to_string_lossy().into_owned()).collect()
+}
+
+/// Small segments with the same keys again and again, so that of most of them nothing stays; a key that comes once, and a
+/// transaction that is aborted.
+fn write_killed(connection: &mut Connection) {
+    let settings = [
+        ("cleanup.policy", "compact"),
+        ("segment.bytes", "1500"),
+        ("index.interval.bytes", "200"),
+        ("delete.retention.ms", "0"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+    ];
+    requests::create_topic(connection, KILLED.name, MOMENTS_MAX, 1, &settings);
+    let batch = |round: usize, options: BatchOptions| {
+        let mut builder = BatchBuilder::new(options).expect("a builder");
+        let keys = (0..8).map(|key| format!("key {key}"));
+        for key in keys.chain((round == 0).then(|| "once".to_owned())) {
+            let value = format!("value of round {round}");
+            let (key, value) = (Some(key.as_bytes()), Some(value.as_bytes()));
+            builder.append(TimestampMs(now_ms()), key, value, &[]).expect("appended");
+        }
+        builder.build().expect("built")
+    };
+    for round in 0..24 {
+        produce_to(connection, KILLED.name, &batch(round, BatchOptions::default()), false);
+        if round == 2 {
+            let producer = BatchProducer { id: storage::types::ProducerId(7000), epoch: 0, base_sequence: 0 };
+            let options = BatchOptions { producer, is_transactional: true, ..BatchOptions::default() };
+            produce_to(connection, KILLED.name, &batch(round, options), true);
+            write_marker(connection, KILLED.name, 7000, false);
+        }
+    }
+}
+
+/// What a kill of our cleaner leaves of a partition, at each moment that can be told by the names of its files.
+fn moments(folder: &Path) -> Vec<tempfile::TempDir> {
+    let mut moments: Vec<tempfile::TempDir> = Vec::new();
+    let mut before = BTreeSet::new();
+    for changes in 0.. {
+        let left = tempfile::tempdir().expect("a folder");
+        copy_folder(folder, left.path());
+        let disk = PoweredDisk::default();
+        let log = Mutex::new(open(Arc::new(disk.clone()), left.path(), KILLED));
+        disk.fail_after(changes);
+        let is_done = try_clean(&log, KILLED).is_ok();
+        drop(log);
+        let names = names(left.path());
+        if names != before {
+            before = names;
+            moments.push(left);
+        }
+        if is_done {
+            break;
+        }
+    }
+    moments
+}
+
+/// Of each key the newest record.
+fn newest(survivors: &Survivors) -> BTreeMap<&Bytes, i64> {
+    survivors.iter().filter_map(|(offset, key, _)| Some((key.as_ref()?, *offset))).collect()
+}
+
+/// Apache's broker starts with what kills of our cleaner have left, and has the old records or the new.
+fn hand_over_what_was_killed(broker: &mut Broker, original: &Survivors, moments: &[tempfile::TempDir]) {
+    assert!((20..MOMENTS_MAX as usize).contains(&moments.len()), "{}", moments.len());
+    let folder = |partition| broker.log_dir().join(format!("{}-{partition}", KILLED.name));
+    let folders: Vec<PathBuf> = (0..moments.len()).map(folder).collect();
+    for (folder, left) in folders.iter().zip(moments) {
+        for name in names(folder).iter().filter(|name| *name != "partition.metadata") {
+            fs::remove_file(folder.join(name)).expect("removed");
+        }
+        for name in names(left.path()).iter().filter(|name| *name != "partition.metadata") {
+            fs::copy(left.path().join(name), folder.join(name)).expect("copied");
+        }
+    }
+    fs::remove_file(broker.log_dir().join(".kafka_cleanshutdown")).expect("a kill leaves none");
+
+    broker.restart();
+
+    let mut connection = broker.connect();
+    let mut sizes = BTreeSet::new();
+    for (partition, folder) in folders.iter().enumerate() {
+        let case = format!("{partition}: {:?}", names(moments[partition].path()));
+        let end = talk::end_offset(&mut connection, KILLED.name, partition as i32);
+        assert_eq!(Some(end - 1), original.last().map(|(offset, ..)| *offset), "{case}");
+        let left = survivors(folder);
+        assert!(left.is_subset(original), "{case}: {left:?}");
+        assert_eq!(newest(&left), newest(original), "{case}");
+        let unfinished = |name: &String| name.ends_with(".swap") || name.ends_with(".cleaned");
+        assert!(!names(folder).iter().any(unfinished), "{case}: {:?}", names(folder));
+        sizes.insert(left.len());
+    }
+    assert!(sizes.len() > 2, "old records, new ones, and each group by itself: {sizes:?}");
+    drop(connection);
+}
+
 fn assert_nothing_is_wrong(folder: &Path) {
     let wanted = [".log", ".index", ".timeindex", ".txnindex"];
     let paths = fs::read_dir(folder).expect("listed").map(|entry| entry.expect("an entry").path());
@@ -296,7 +428,7 @@ fn assert_nothing_is_wrong(folder: &Path) {
 }
 
 #[test]
-fn what_stays_of_a_log_is_what_apaches_cleaner_leaves() {
+fn what_stays_of_a_log_is_what_apaches_cleaner_leaves_and_it_goes_on_where_ours_was_killed() {
     let mut broker = Broker::start_with(
         Kind::Apache,
         &[
@@ -315,7 +447,11 @@ fn what_stays_of_a_log_is_what_apaches_cleaner_leaves() {
     // The first pass sets delete horizons, the second finds them passed, the third meets markers without transactions.
     for pass in 0..3 {
         writing.write(&mut broker.connect(), 150);
+        if pass == 2 {
+            write_killed(&mut broker.connect());
+        }
         broker.stop();
+        let killed = (pass == 2).then(|| apaches(KILLED)).map(|path| (survivors(&path), moments(&path)));
         if pass == 1 {
             // Segments on both sides of the gap cannot become one: their offsets are too far apart for its indexes.
             append_behind_a_gap(&directory, LATEST.name, 3 << 31);
@@ -351,6 +487,9 @@ fn what_stays_of_a_log_is_what_apaches_cleaner_leaves() {
             assert_nothing_is_wrong(&ours);
         }
         set_cleaner(&broker, false);
-        broker.restart();
+        match killed {
+            Some((original, moments)) => hand_over_what_was_killed(&mut broker, &original, &moments),
+            None => broker.restart(),
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! What we promise about where segments begin and when they reach the disk: at the settings that Kafka has for it, and at
-//! the records at which Apache Kafka 3.9.1 begins one.
+//! What we promise about where segments begin, when they reach the disk and when they go: at the settings that Kafka has for
+//! it, and at the records at which Apache Kafka 3.9.1 begins and ends one.
 
 mod support;
 
@@ -11,32 +11,44 @@ use storage::disk::OsDisk;
 use storage::types::TopicPartition;
 use support::offline::append_behind_a_gap;
 use support::records::{Batch, now_ms};
+use support::requests::{OF_TOPIC, alter_config, delete_records};
 use support::seat::{Broker, kind};
-use support::talk::{create_topic, end_offset, fetch, produce, values};
+use support::talk::{create_topic, end_offset, fetch, list_offset, produce, values};
 use support::until;
 use support::wire::Connection;
 
 const HOUR_MS: i64 = 3_600_000;
+const POLICY_VIOLATION: i16 = 44;
 
 /// Enough that some of them roll early and some do not, whatever chance says.
 const PARTITIONS: i32 = 30;
 
-/// Base offsets of the segments of a partition.
-fn bases(broker: &Broker, topic: &str, partition: i32) -> Vec<i64> {
+/// Names in the folder of a partition, sorted.
+fn names(broker: &Broker, topic: &str, partition: i32) -> Vec<String> {
     let folder = broker.log_dir().join(format!("{topic}-{partition}"));
     let names = fs::read_dir(folder).expect("listed").map(|entry| entry.expect("an entry").file_name());
-    let mut bases: Vec<i64> =
-        names.filter_map(|name| name.to_str()?.strip_suffix(".log")?.parse().ok()).collect();
-    bases.sort_unstable();
-    bases
+    let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Base offsets of the segments of a partition.
+fn bases(broker: &Broker, topic: &str, partition: i32) -> Vec<i64> {
+    let names = names(broker, topic, partition);
+    names.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect()
+}
+
+/// A record that takes as many bytes whatever its time.
+fn batch(timestamp: i64) -> Bytes {
+    let mut batch = Batch::of(&["x"]);
+    batch.base_timestamp = timestamp;
+    batch.records[0].0 = Some(b"key".to_vec());
+    batch.encode()
 }
 
 #[track_caller]
 fn put(connection: &mut Connection, topic: &str, partition: i32, timestamp: i64) -> i64 {
-    let mut batch = Batch::of(&["x"]);
-    batch.base_timestamp = timestamp;
-    batch.records[0].0 = Some(b"key".to_vec());
-    let batch = batch.encode();
+    let batch = batch(timestamp);
     let mut offset = -1;
     // Right after a start a broker may lead a partition before it has heard of the topic.
     until(&format!("{topic}-{partition} to take records"), || {
@@ -171,4 +183,89 @@ fn records_reach_the_disk_after_flush_messages_or_flush_ms() {
     put(&mut connection, "counted", 0, now_ms());
     until("the flush by number", || flushed("counted") == Some(3));
     assert_eq!(flushed("kept"), Some(0));
+}
+
+/// A topic, the ages of its segments (see [`fill`]), a config that is set then and its value, and the segments that stay.
+type Limit<'a> = (&'a str, [i64; 5], &'a str, &'a str, &'a [i64]);
+
+/// Five segments of three records, each so many hours old.
+#[track_caller]
+fn fill(connection: &mut Connection, topic: &str, hours: [i64; 5]) {
+    for age in hours {
+        for _ in 0..3 {
+            put(connection, topic, 0, now_ms() - age * HOUR_MS);
+        }
+    }
+}
+
+#[test]
+fn segments_go_by_age_by_size_and_below_the_start_and_their_files_after_a_delay() {
+    let broker = Broker::start_with(
+        kind(),
+        &[
+            ("log.retention.check.interval.ms", "100"),
+            ("log.initial.task.delay.ms", "100"),
+            ("log.cleaner.backoff.ms", "100"),
+        ],
+    );
+    let size = batch(0).len();
+    let (segment, surplus_of_two) = ((3 * size).to_string(), (9 * size).to_string());
+    let mut connection = broker.connect();
+    let limits: [Limit<'_>; 5] = [
+        // A young one keeps what is behind it.
+        ("aged", [3, 2, 0, 2, 2], "retention.ms", "3600000", &[6, 9, 12]),
+        ("outdated", [5, 4, 3, 2, 2], "retention.ms", "3600000", &[15]),
+        ("large", [0; 5], "retention.bytes", &surplus_of_two, &[6, 9, 12]),
+        ("both", [3, 2, 0, 0, 0], "retention.ms", "3600000", &[6, 9, 12]),
+        // Retention is not for these.
+        ("compacted", [3, 2, 2, 2, 2], "retention.ms", "3600000", &[0, 3, 6, 9, 12]),
+    ];
+    for (topic, hours, ..) in &limits {
+        let policy = match *topic {
+            "both" => "compact,delete",
+            "compacted" => "compact",
+            _ => "delete",
+        };
+        let settings = [
+            ("segment.bytes", segment.as_str()),
+            ("retention.ms", "-1"),
+            ("cleanup.policy", policy),
+            // Never so dirty that anything is compacted.
+            ("min.cleanable.dirty.ratio", "1"),
+            ("file.delete.delay.ms", if *topic == "aged" { "3600000" } else { "0" }),
+        ];
+        create_topic(&broker, topic, 1, &settings);
+        fill(&mut connection, topic, *hours);
+        assert_eq!(bases(&broker, topic, 0), [0, 3, 6, 9, 12], "{topic}");
+    }
+
+    for (topic, _, key, value, _) in &limits {
+        alter_config(&mut connection, OF_TOPIC, topic, key, Some(value));
+    }
+
+    for (topic, .., left) in &limits {
+        until(&format!("what is left of {topic}"), || bases(&broker, topic, 0) == *left);
+        assert_eq!(list_offset(&mut connection, topic, 0, -2), (0, left[0]), "{topic}");
+        assert_eq!(end_offset(&mut connection, topic, 0), 15, "{topic}");
+    }
+    let waiting = |topic: &str| {
+        let names = names(&broker, topic, 0).into_iter();
+        names.filter_map(|name| Some(name.strip_suffix(".deleted")?.to_owned())).collect::<Vec<_>>()
+    };
+    let of_aged = ["0.index", "0.log", "0.timeindex", "3.index", "3.log", "3.snapshot", "3.timeindex"];
+    until("the names of what waits", || {
+        waiting("aged") == of_aged.map(|name| format!("0000000000000000000{name}"))
+    });
+    until("the files of the others to be gone", || {
+        limits[1..].iter().all(|(topic, ..)| waiting(topic).is_empty())
+    });
+
+    assert_eq!(delete_records(&mut connection, "compacted", 7), POLICY_VIOLATION);
+    alter_config(&mut connection, OF_TOPIC, "large", "retention.bytes", Some("-1"));
+    assert_eq!(delete_records(&mut connection, "large", 10), 0);
+    until("what lies below the start to go", || bases(&broker, "large", 0) == [9, 12]);
+    assert_eq!(list_offset(&mut connection, "large", 0, -2), (0, 10));
+    let offsets: Vec<i64> =
+        values(&mut connection, "large", 0).into_iter().map(|(offset, _)| offset).collect();
+    assert_eq!(offsets, [10, 11, 12, 13, 14]);
 }

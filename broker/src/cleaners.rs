@@ -7,12 +7,15 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::clock;
 use crate::config::{BrokerConfig, Cleaners};
 use crate::partition::Partitions;
 use crate::partition::compaction::Cleaning;
+
+/// The most that one cleaner uses of `log.cleaner.dedupe.buffer.size`, as in Kafka. Unit: bytes.
+const MAP_BYTES_MAX: u64 = i32::MAX as u64;
 
 /// Runs until it is dropped, or `configs` end. As in Kafka a cleaning that a change interrupts is begun again.
 pub(crate) async fn keep(
@@ -23,6 +26,11 @@ pub(crate) async fn keep(
     loop {
         let Some(cleaners) = configs.borrow_and_update().logs.cleaners.clone() else { return };
         cleaning.pace(cleaners.bytes_per_second);
+        if cleaners.map_bytes / cleaners.threads as u64 > MAP_BYTES_MAX {
+            warn!(
+                "a cleaner uses at most 2 GiB of log.cleaner.dedupe.buffer.size; set it lower, or log.cleaner.threads higher"
+            );
+        }
         let replaced = CancellationToken::new();
         let mut at_work = JoinSet::new();
         for _ in 0..cleaners.threads {
@@ -39,6 +47,12 @@ pub(crate) async fn keep(
     }
 }
 
+/// What each of several cleaners has.
+fn of_one(all: &Cleaners) -> CleanerSettings {
+    let map_bytes = (all.map_bytes / all.threads as u64).min(MAP_BYTES_MAX);
+    CleanerSettings { map_bytes, load_factor: all.load_factor }
+}
+
 /// One cleaner: log after log as long as there are filthy ones, then a pause.
 async fn clean(
     partitions: Arc<Partitions>,
@@ -46,10 +60,7 @@ async fn clean(
     settings: Cleaners,
     replaced: CancellationToken,
 ) {
-    let of_one = CleanerSettings {
-        map_bytes: settings.map_bytes / settings.threads as u64,
-        load_factor: settings.load_factor,
-    };
+    let of_one = of_one(&settings);
     let Some(cleaner) = Cleaner::new(of_one) else {
         error!(
             "logs are not compacted: log.cleaner.dedupe.buffer.size has no room for a single key; raise it or log.cleaner.io.buffer.load.factor"
@@ -77,5 +88,28 @@ async fn clean(
                 () = sleep(settings.backoff) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_cleaner_has_its_share_of_the_buffer_and_two_gibibytes_at_most() {
+        let share = |map_bytes, threads| {
+            let all = Cleaners {
+                threads,
+                backoff: Duration::ZERO,
+                map_bytes,
+                load_factor: 0.9,
+                bytes_per_second: f64::MAX,
+            };
+            of_one(&all).map_bytes
+        };
+        assert_eq!((share(128 << 20, 1), share(128 << 20, 4)), (128 << 20, 32 << 20));
+        assert_eq!((share(64 << 30, 2), share(i64::MAX as u64, 1)), (2_147_483_647, 2_147_483_647));
     }
 }

@@ -218,3 +218,31 @@ fn report(partition: &TopicPartition, summary: &Summary) {
         tracing::warn!(%partition, records = summary.records_without_key, "records without a key were dropped from a compacted topic");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cleaners_together_wait_for_what_is_beyond_their_rate() {
+        let cleaning = Cleaning::default();
+        cleaning.pace(500_000.0);
+        std::thread::scope(|scope| {
+            // One has read, another has written.
+            for _ in 0..2 {
+                scope.spawn(|| assert!(cleaning.pass(200_000, || true).is_continue()));
+            }
+        });
+        // The rate is judged when it was counted for a while.
+        let counted = Instant::now();
+        while counted.elapsed() < Duration::from_millis(310) {
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        assert!(cleaning.pass(0, || true).is_continue());
+        assert!(cleaning.started.elapsed() >= Duration::from_millis(800), "{:?}", cleaning.started.elapsed());
+
+        assert!(cleaning.pass(0, || false).is_break(), "somebody else needs the log");
+        cleaning.stop();
+        assert!(cleaning.pass(0, || true).is_break());
+    }
+}
