@@ -9,13 +9,12 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use kafka_protocol::messages::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
-use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::{
-    AlterReplicaLogDirsRequest, DescribeConfigsRequest, DescribeLogDirsRequest,
-    IncrementalAlterConfigsRequest, TopicName,
+    AlterReplicaLogDirsRequest, DescribeConfigsRequest, DescribeLogDirsRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use support::records::Batch;
+use support::requests::{OF_BROKER, alter_config};
 use support::seat::{Broker, kind};
 use support::wire::Connection;
 use support::{stock, talk, until};
@@ -24,6 +23,7 @@ const TOPIC: &str = "moved";
 const RATE: &str = "replica.alter.log.dirs.io.max.bytes.per.second";
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const LOG_DIR_NOT_FOUND: i16 = 57;
+const STORAGE_ERROR: i16 = 56;
 
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
@@ -58,22 +58,9 @@ fn replicas(broker: &Broker, partition: i32) -> Vec<(PathBuf, bool, i64)> {
 
 /// Sets the rate of moves, or takes it away.
 fn set_rate(broker: &Broker, bytes_per_second: Option<&str>) {
-    const SET: i8 = 0;
-    const DELETE: i8 = 1;
-    const BROKER: i8 = 4;
-    let config = AlterableConfig::default()
-        .with_name(text(RATE))
-        .with_config_operation(if bytes_per_second.is_some() { SET } else { DELETE })
-        .with_value(bytes_per_second.map(text));
-    let resource = AlterConfigsResource::default()
-        .with_resource_type(BROKER)
-        .with_resource_name(text("0"))
-        .with_configs(vec![config]);
-    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
-    let answer = broker.connect().request(1, &request);
-    assert_eq!(answer.responses[0].error_code, 0, "{:?}", answer.responses[0].error_message);
+    alter_config(&mut broker.connect(), OF_BROKER, "0", RATE, bytes_per_second);
     let resource = DescribeConfigsResource::default()
-        .with_resource_type(BROKER)
+        .with_resource_type(OF_BROKER)
         .with_resource_name(text("0"))
         .with_configuration_keys(Some(vec![text(RATE)]));
     let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
@@ -279,4 +266,59 @@ fn what_cannot_be_moved_is_refused_and_a_move_can_be_taken_back() {
     until("the end of the copy", || replicas(&broker, 0).len() == 1);
     assert_eq!(replicas(&broker, 0)[0].0, from);
     assert_eq!(folders(&to, "-future").len(), 0);
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_is_left_out_of_the_start_and_the_others_are_served() {
+    let directories = Directories::new();
+    let mut broker = Broker::start_with(kind(), &[("log.dirs", &directories.setting())]);
+    talk::create_topic(&broker, TOPIC, 4, &[]);
+    let mut connection = broker.connect();
+    for partition in 0..4 {
+        let batch = Batch::of(&["kept"]).encode();
+        assert_eq!(talk::produce(&mut connection, TOPIC, partition, &batch, -1).0, 0);
+    }
+    let lie_in = |directory: &Path| -> Vec<i32> {
+        let names = folders(directory, "");
+        names
+            .iter()
+            .map(|name| name.rsplit('-').next().expect("a number").parse().expect("a number"))
+            .collect()
+    };
+    let (kept, lost) = (lie_in(&directories.a), lie_in(&directories.b));
+    assert_eq!((kept.len(), lost.len()), (2, 2));
+    broker.stop();
+    let meta = directories.b.join("meta.properties");
+    let content = fs::read(&meta).expect("read");
+    fs::remove_file(&meta).and_then(|()| fs::create_dir(&meta)).expect("what cannot be read as a file");
+
+    broker.restart();
+
+    let mut connection = broker.connect();
+    for partition in &kept {
+        assert_eq!(talk::end_offset(&mut connection, TOPIC, *partition), 1);
+    }
+    let batch = Batch::of(&["refused"]).encode();
+    for partition in &lost {
+        until("word that nobody leads it", || {
+            talk::produce(&mut connection, TOPIC, *partition, &batch, -1).0 == STORAGE_ERROR
+        });
+        assert_eq!(talk::list_offset(&mut connection, TOPIC, *partition, -1).0, STORAGE_ERROR);
+    }
+    let described = connection.request(4, &DescribeLogDirsRequest::default().with_topics(None));
+    let mut told: Vec<(String, i16)> =
+        described.results.iter().map(|one| (one.log_dir.to_string(), one.error_code)).collect();
+    told.sort();
+    let path = |directory: &Path| directory.display().to_string();
+    assert_eq!(told, [(path(&directories.a), 0), (path(&directories.b), STORAGE_ERROR)]);
+    assert_eq!(move_to(&broker, TOPIC, kept[0], &directories.b), STORAGE_ERROR);
+    assert_eq!(move_to(&broker, TOPIC, lost[0], &directories.a), STORAGE_ERROR);
+
+    broker.stop();
+    fs::remove_dir(&meta).and_then(|()| fs::write(&meta, content)).expect("repaired");
+    broker.restart();
+    let mut connection = broker.connect();
+    for partition in 0..4 {
+        assert_eq!(talk::end_offset(&mut connection, TOPIC, partition), 1);
+    }
 }

@@ -1,5 +1,6 @@
 //! The broker from start to stop, in the order in which it happens.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -316,7 +317,7 @@ fn open_directories(config: &BrokerConfig) -> Result<Vec<LogDirectory>, StorageE
     let mut opened = Vec::new();
     let mut failure = None;
     for path in &config.logs.dirs {
-        match LogDirectory::open(Arc::new(OsDisk), path) {
+        match LogDirectory::open(Arc::new(OsDisk), path).and_then(readable) {
             Ok(directory) => opened.push(directory),
             // Two brokers on one directory: no other directory makes that right.
             Err(error @ StorageError::Locked { .. }) => return Err(error),
@@ -332,8 +333,17 @@ fn open_directories(config: &BrokerConfig) -> Result<Vec<LogDirectory>, StorageE
     }
 }
 
+/// One whose disk cannot be read fails here, not the start. What it says that cannot be understood stops that.
+fn readable(directory: LogDirectory) -> Result<LogDirectory, StorageError> {
+    match directory.meta_properties() {
+        Err(error @ StorageError::Io { .. }) => Err(error),
+        _ => Ok(directory),
+    }
+}
+
 fn directories(config: &BrokerConfig, opened: Vec<LogDirectory>) -> Directories {
-    let left_out = config.logs.dirs.len() - opened.len();
+    let is_left_out = |path: &&PathBuf| opened.iter().all(|directory| directory.path() != **path);
+    let left_out = config.logs.dirs.iter().filter(is_left_out).cloned().collect();
     Directories::new(opened, left_out)
 }
 

@@ -1,7 +1,7 @@
 //! DescribeLogDirs (KIP-113, KIP-827): what lies in the log directories of this broker, and how much room is left.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kafka_protocol::error::ResponseError;
@@ -42,18 +42,24 @@ pub(crate) async fn handle(
 }
 
 fn describe(house: &House, wanted: &Wanted) -> Vec<DescribeLogDirsResult> {
-    let directories = house.partitions.directories().iter().enumerate();
-    let described = directories.map(|(index, directory)| {
-        let path = std::path::absolute(directory.path()).unwrap_or_else(|_| directory.path().to_path_buf());
-        let result =
-            DescribeLogDirsResult::default().with_log_dir(StrBytes::from_string(path.display().to_string()));
+    let directories = house.partitions.directories();
+    let described = directories.iter().enumerate().map(|(index, directory)| {
+        let (path, result) = named(directory.path());
         if directory.is_offline() {
             return result.with_error_code(ResponseError::KafkaStorageError.code());
         }
         let topics = topics(house, index, wanted);
         with_space(result, &path).with_topics(topics)
     });
-    described.collect()
+    let left_out = directories.left_out().iter();
+    let unusable = |path: &PathBuf| named(path).1.with_error_code(ResponseError::KafkaStorageError.code());
+    described.chain(left_out.map(unusable)).collect()
+}
+
+fn named(directory: &Path) -> (PathBuf, DescribeLogDirsResult) {
+    let path = std::path::absolute(directory).unwrap_or_else(|_| directory.to_path_buf());
+    let name = StrBytes::from_string(path.display().to_string());
+    (path, DescribeLogDirsResult::default().with_log_dir(name))
 }
 
 fn with_space(result: DescribeLogDirsResult, path: &Path) -> DescribeLogDirsResult {

@@ -80,8 +80,8 @@ impl DirectoryState {
 /// All of them, by index.
 pub(crate) struct Directories {
     all: Vec<DirectoryState>,
-    /// Directories of `log.dirs` that could not even be locked at the start.
-    left_out: usize,
+    /// Directories of `log.dirs` that could not even be opened at the start.
+    left_out: Vec<PathBuf>,
     /// How many of `all` are offline.
     failed: watch::Sender<usize>,
     /// Some high watermark is another than in the checkpoint files, or a partition came or went.
@@ -97,7 +97,7 @@ impl Deref for Directories {
 }
 
 impl Directories {
-    pub(crate) fn new(opened: Vec<LogDirectory>, left_out: usize) -> Directories {
+    pub(crate) fn new(opened: Vec<LogDirectory>, left_out: Vec<PathBuf>) -> Directories {
         let state = |directory| DirectoryState {
             directory,
             offline: AtomicBool::new(false),
@@ -125,7 +125,12 @@ impl Directories {
 
     /// Some partition of this broker may lie where it cannot be looked for now.
     pub(super) fn is_any_missing(&self) -> bool {
-        self.left_out > 0 || self.iter().any(DirectoryState::is_offline)
+        !self.left_out.is_empty() || self.iter().any(DirectoryState::is_offline)
+    }
+
+    /// Directories that are configured and were not in service since the start.
+    pub(crate) fn left_out(&self) -> &[PathBuf] {
+        &self.left_out
     }
 
     /// How many are offline, now and later.
@@ -180,7 +185,7 @@ mod tests {
     fn directories() -> (tempfile::TempDir, Directories) {
         let folder = tempfile::tempdir().expect("a folder");
         let directory = LogDirectory::open(Arc::new(OsDisk), folder.path()).expect("opened");
-        (folder, Directories::new(vec![directory], 0))
+        (folder, Directories::new(vec![directory], Vec::new()))
     }
 
     fn found(offset: i64) -> BTreeMap<TopicPartition, Offset> {

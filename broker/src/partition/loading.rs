@@ -31,7 +31,8 @@ use crate::partition::{Partition, Partitions, RoleChange};
 /// How often somebody at a terminal sees the line change.
 const REDRAW: Duration = Duration::from_millis(250);
 
-/// How often the log says how far it is.
+/// When the log first says how far it is, and how often after.
+const FIRST_REPORT: Duration = Duration::from_secs(1);
 const REPORT: Duration = Duration::from_secs(5);
 
 /// One log to open.
@@ -214,7 +215,7 @@ impl Partitions {
                 partition: id.clone(),
                 config: Arc::clone(&config.log),
                 recovery_point: offset_of(&inventory.recovery_points),
-                log_start: offset_of(&inventory.log_starts),
+                log_start: inventory.log_start_of(id),
                 last_stop: inventory.last_stop,
                 topic_id: None,
                 producers: self.producer_settings(),
@@ -318,15 +319,16 @@ impl Progress {
     /// Until all is done: a line that changes on a terminal, and now and then one in the log.
     fn tell(&self, partitions: &Partitions, done: Receiver<()>) {
         let terminal = std::io::stderr().is_terminal();
-        let mut reported = self.began;
+        let mut due = FIRST_REPORT;
         while let Err(RecvTimeoutError::Timeout) = done.recv_timeout(REDRAW) {
             let line = self.line(partitions.store.checked().saturating_sub(self.before));
             if terminal {
                 // The cursor goes back, so that the next line of the log takes its place.
                 let _ = write!(std::io::stderr(), "\r\x1b[K{line}\r");
             }
-            if reported.elapsed() >= REPORT {
-                reported = Instant::now();
+            let elapsed = self.began.elapsed();
+            if elapsed >= due {
+                due = elapsed + REPORT;
                 info!("{line}");
             }
         }
@@ -365,6 +367,9 @@ fn time_left(elapsed: Duration, share: f64) -> Option<Duration> {
     let total = elapsed.as_secs_f64() / share;
     (share > 0.01).then(|| Duration::from_secs_f64(total)).map(|total| total.saturating_sub(elapsed))
 }
+
+#[cfg(test)]
+mod flipped_bits;
 
 #[cfg(test)]
 mod tests {

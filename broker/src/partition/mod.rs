@@ -20,6 +20,8 @@ pub(crate) mod reading;
 pub(crate) mod registry;
 pub(crate) mod replicating;
 mod roles;
+#[cfg(test)]
+mod specimen;
 pub(crate) mod surroundings;
 mod transactions;
 mod upkeep;

@@ -192,6 +192,9 @@ impl Partitions {
         if directory::future_name(id, u128::MAX).len() > NAME_MAX {
             return Err(ResponseError::InvalidTopicException);
         }
+        if self.directories.left_out().iter().any(|left_out| is_at(left_out, path)) {
+            return Err(ResponseError::KafkaStorageError);
+        }
         let to = self.directory_at(path).ok_or(ResponseError::LogDirNotFound)?;
         if self.directories[to].is_offline() {
             return Err(ResponseError::KafkaStorageError);
@@ -200,12 +203,15 @@ impl Partitions {
             if self.awaited().contains(id) {
                 return Err(ResponseError::ReplicaNotAvailable);
             }
+            let cluster = self.around.metadata.snapshot();
+            let known = cluster.partition(&id.topic, id.partition);
+            if known.is_some_and(|known| known.offline_replicas.contains(&self.around.me)) {
+                return Err(ResponseError::KafkaStorageError);
+            }
             self.moves.state().preferred.insert(id.clone(), to);
-            let known = self.around.metadata.snapshot().partition(&id.topic, id.partition).is_some();
-            return Err(if known {
-                ResponseError::ReplicaNotAvailable
-            } else {
-                ResponseError::UnknownTopicOrPartition
+            return Err(match known {
+                Some(_) => ResponseError::ReplicaNotAvailable,
+                None => ResponseError::UnknownTopicOrPartition,
             });
         };
         if self.directories[hosted.directory].is_offline() {
@@ -219,7 +225,7 @@ impl Partitions {
         if to == hosted.directory {
             return Ok(());
         }
-        if self.directories.iter().any(|directory| directory.is_offline()) {
+        if self.directories.is_any_missing() {
             return Err(ResponseError::KafkaStorageError);
         }
         self.begin_move(&hosted, to).map_err(|error| {
@@ -229,8 +235,7 @@ impl Partitions {
     }
 
     fn directory_at(&self, path: &str) -> Option<usize> {
-        let is_it = |own: &Path| std::path::absolute(own).is_ok_and(|own| own.as_os_str() == path);
-        self.directories.iter().position(|directory| is_it(directory.path()))
+        self.directories.iter().position(|directory| is_at(directory.path(), path))
     }
 
     fn begin_move(&self, hosted: &Hosted, to: usize) -> Result<(), StorageError> {
@@ -453,6 +458,11 @@ impl Partitions {
         };
         failed.count() + waiting
     }
+}
+
+/// Whether a log directory is the one that a request names.
+fn is_at(own: &Path, path: &str) -> bool {
+    std::path::absolute(own).is_ok_and(|own| own.as_os_str() == path)
 }
 
 #[cfg(test)]

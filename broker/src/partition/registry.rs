@@ -174,6 +174,25 @@ impl Inventory {
         self.folders.iter().skip(first).take_while(same_name).filter(move |folder| folder.partition == id)
     }
 
+    /// Where the log of a partition is to start.
+    ///
+    /// After a clean stop no log ends before it starts. Where the checkpoints say so one of them is damaged, and the start is
+    /// not believed: all records would go for it.
+    pub(super) fn log_start_of(&self, id: &TopicPartition) -> Offset {
+        let start = self.log_starts.get(id).copied().unwrap_or(Offset::ZERO);
+        match self.recovery_points.get(id) {
+            Some(end) if self.last_stop == LastStop::Clean && start > *end => {
+                warn!(
+                    partition = %id, %start, %end,
+                    "log-start-offset-checkpoint or recovery-point-offset-checkpoint is damaged: the log would end before it \
+                     starts; it starts with its first segment"
+                );
+                Offset::ZERO
+            }
+            _ => start,
+        }
+    }
+
     pub(super) fn offsets(&self, checkpoint: OffsetCheckpoint) -> &BTreeMap<TopicPartition, Offset> {
         match checkpoint {
             OffsetCheckpoint::RecoveryPoints => &self.recovery_points,
@@ -354,10 +373,14 @@ impl Partitions {
                 Err(ResponseError::KafkaStorageError)
             }
             Some(hosted) => Ok(hosted.partition),
-            None if metadata.snapshot().partition(&id.topic, id.partition).is_some() => {
-                Err(ResponseError::NotLeaderOrFollower)
-            }
-            None => Err(ResponseError::UnknownTopicOrPartition),
+            None => Err(match metadata.snapshot().partition(&id.topic, id.partition) {
+                // In a directory that was left out of the start, as the controller was told.
+                Some(known) if known.offline_replicas.contains(&self.around.me) => {
+                    ResponseError::KafkaStorageError
+                }
+                Some(_) => ResponseError::NotLeaderOrFollower,
+                None => ResponseError::UnknownTopicOrPartition,
+            }),
         }
     }
 
