@@ -31,15 +31,9 @@ pub(crate) async fn write(
 ) -> Result<(), ConfigWriteError> {
     let path = paths::config(entity_type, entity);
     let no_controller = || ConfigWriteError::NoController { entity: format!("{entity_type} {entity}") };
-    let (controller, stat) = zookeeper.get(paths::CONTROLLER).await?.ok_or_else(no_controller)?;
-    if ControllerInfo::decode(&controller)?.kraft_epoch > 0 {
-        return Err(no_controller());
-    }
+    let guard = guard(zookeeper).await?.ok_or_else(no_controller)?;
     let data = encode_config(entries);
-    let guarded = [
-        Write::Check { path: paths::CONTROLLER.to_owned(), version: stat.version },
-        Write::Set { path: path.clone(), data: data.clone(), version: None },
-    ];
+    let guarded = [guard, Write::Set { path: path.clone(), data: data.clone(), version: None }];
     loop {
         match zookeeper.multi(&guarded).await {
             Ok(_) => return Ok(()),
@@ -51,6 +45,47 @@ pub(crate) async fn write(
             Ok(()) => return Ok(()),
             Err(zk::Error::NodeExists) => {}
             Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The check that `/controller` is what it is now; `None` where there is no controller, or one of KRaft.
+async fn guard(zookeeper: &ZooKeeper) -> Result<Option<Write>, ConfigWriteError> {
+    let Some((controller, stat)) = zookeeper.get(paths::CONTROLLER).await? else { return Ok(None) };
+    let is_of_zookeeper = ControllerInfo::decode(&controller)?.kraft_epoch <= 0;
+    let path = paths::CONTROLLER.to_owned();
+    Ok(is_of_zookeeper.then_some(Write::Check { path, version: stat.version }))
+}
+
+/// Creates a topic and its config, both or none: a config that was left by a topic of that name is overwritten.
+/// `Ok(false)`: the topic exists.
+pub(crate) async fn create_topic(
+    zookeeper: &ZooKeeper,
+    topic: &str,
+    entries: &[(String, String)],
+    assignments: Vec<u8>,
+) -> Result<bool, ConfigWriteError> {
+    let (path, data) = (paths::topic_config(topic), encode_config(entries));
+    let no_controller = || ConfigWriteError::NoController { entity: format!("topics {topic}") };
+    let guard = guard(zookeeper).await?.ok_or_else(no_controller)?;
+    let creation = |path, data| Write::Create { path, data, lifetime: Lifetime::Persistent };
+    let mut writes =
+        [guard, creation(path.clone(), data.clone()), creation(paths::topic(topic), assignments)];
+    loop {
+        match zookeeper.multi(&writes).await {
+            Ok(_) => return Ok(true),
+            Err(MultiError::Refused { index: 0, .. }) => return Err(no_controller()),
+            Err(MultiError::Refused { index: 1, source: zk::Error::NodeExists }) => {
+                writes[1] = Write::Set { path: path.clone(), data: data.clone(), version: None };
+            }
+            // Somebody else's deletion came between.
+            Err(MultiError::Refused { index: 1, source: zk::Error::NoNode })
+                if matches!(writes[1], Write::Set { .. }) =>
+            {
+                writes[1] = creation(path.clone(), data.clone());
+            }
+            Err(MultiError::Refused { index: 2, source: zk::Error::NodeExists }) => return Ok(false),
+            Err(MultiError::Refused { source, .. } | MultiError::Failed(source)) => return Err(source.into()),
         }
     }
 }

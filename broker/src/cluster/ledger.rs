@@ -62,15 +62,20 @@ impl Ledger {
         self.session == number
     }
 
-    /// The outcomes in the order of the operations. Neighbours of one kind are written at the same time, those of
-    /// partitions many in one transaction.
+    /// The outcomes in the order of the operations. Few are written in one transaction, all that a new topic needs; of more,
+    /// neighbours of one kind at the same time, those of partitions many in one transaction.
     pub(super) async fn execute(&self, operations: &[Operation]) -> Result<Vec<Outcome>, Lost> {
+        if operations.len() <= BUNDLE
+            && let Some(outcomes) = self.perform_at_once(operations).await?
+        {
+            return Ok(outcomes);
+        }
         let mut outcomes = Vec::with_capacity(operations.len());
         for alike in
             operations.chunk_by(|one, next| std::mem::discriminant(one) == std::mem::discriminant(next))
         {
             let bundle =
-                if alike.first().is_some_and(|one| of_partition(one).is_some()) { BUNDLE } else { 1 };
+                if alike.first().is_some_and(|one| single_write(one).is_some()) { BUNDLE } else { 1 };
             let bundles: Vec<Vec<Operation>> = alike.chunks(bundle).map(<[_]>::to_vec).collect();
             let written = self
                 .together(&bundles, |ledger, bundle| async move { ledger.perform_all(&bundle).await })
@@ -82,17 +87,22 @@ impl Ledger {
 
     /// In one transaction where they are several; one by one where that is refused, so that each has an outcome of its own.
     async fn perform_all(&self, operations: &[Operation]) -> Result<Vec<Outcome>, Lost> {
-        let writes: Option<Vec<Write>> = operations.iter().map(of_partition).collect();
-        if let Some(writes) = writes.filter(|writes| writes.len() > 1)
-            && let Ok(versions) = self.write_all(writes).await?
-        {
-            return Ok(versions.into_iter().map(Outcome::Written).collect());
+        if let Some(outcomes) = self.perform_at_once(operations).await? {
+            return Ok(outcomes);
         }
         let mut outcomes = Vec::with_capacity(operations.len());
         for operation in operations {
             outcomes.push(self.perform(operation).await?);
         }
         Ok(outcomes)
+    }
+
+    /// In one transaction; `None` where they are not of that kind, are not several, or where ZooKeeper refused it.
+    async fn perform_at_once(&self, operations: &[Operation]) -> Result<Option<Vec<Outcome>>, Lost> {
+        let writes: Option<Vec<Write>> = operations.iter().map(single_write).collect();
+        let Some(writes) = writes.filter(|writes| writes.len() > 1) else { return Ok(None) };
+        let written = self.write_all(writes).await?;
+        Ok(written.ok().map(|versions| versions.into_iter().map(Outcome::Written).collect()))
     }
 
     /// Does `work` for each item at the same time, as far as the limit on requests in flight allows.
@@ -330,9 +340,10 @@ impl Ledger {
     }
 }
 
-/// What is written for one partition of many.
-fn of_partition(operation: &Operation) -> Option<Write> {
+/// What is a write of one znode, and may share a transaction with others.
+fn single_write(operation: &Operation) -> Option<Write> {
     match operation {
+        Operation::CreateTopicDirectory(topic) => Some(creation(paths::topic_partitions(topic), Vec::new())),
         Operation::CreatePartitionDirectory(name) => Some(creation(paths::partition(name), Vec::new())),
         Operation::CreateState(name, leadership) => {
             Some(creation(paths::partition_state(name), encode_state(leadership)))

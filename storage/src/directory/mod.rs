@@ -23,7 +23,8 @@ pub use meta_properties::MetaProperties;
 pub(crate) use meta_properties::{FILE_NAME as META_PROPERTIES, read as read_meta_properties};
 pub use names::{Folder, FolderKind, delete_name, future_name, partition_name, stray_name};
 pub(crate) use partition_metadata::{
-    FILE_NAME as PARTITION_METADATA, read as read_topic_id_at, read_topic_id, write_topic_id,
+    FILE_NAME as PARTITION_METADATA, read as read_topic_id_at, read_topic_id, write_first_topic_id,
+    write_topic_id,
 };
 
 pub(crate) const LOCK: &str = ".lock";

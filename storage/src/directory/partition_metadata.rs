@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::disk::{Disk, read_file, replace_file};
+use crate::disk::{Disk, read_file, replace_file, replace_file_for_now};
 use crate::error::StorageError;
 use crate::types::TopicId;
 
@@ -29,8 +29,18 @@ pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<TopicId>, Stor
 
 pub(crate) fn write_topic_id(disk: &dyn Disk, folder: &Path, id: TopicId) -> Result<(), StorageError> {
     let path = folder.join(FILE_NAME);
-    replace_file(disk, &path, format!("version: 0\ntopic_id: {id}").as_bytes())
-        .map_err(StorageError::io("write", &path))
+    replace_file(disk, &path, content(id).as_bytes()).map_err(StorageError::io("write", &path))
+}
+
+/// The same in a folder that has just been made. A power cut may leave the folder without it until the folder is synced:
+/// with the leader epoch that comes before the first record, or with the first flush.
+pub(crate) fn write_first_topic_id(disk: &dyn Disk, folder: &Path, id: TopicId) -> Result<(), StorageError> {
+    let path = folder.join(FILE_NAME);
+    replace_file_for_now(disk, &path, content(id).as_bytes()).map_err(StorageError::io("write", &path))
+}
+
+fn content(id: TopicId) -> String {
+    format!("version: 0\ntopic_id: {id}")
 }
 
 fn parse(content: &[u8]) -> Option<TopicId> {

@@ -184,6 +184,16 @@ pub fn replace_file_then(
     content: &[u8],
     replaced: impl FnOnce(),
 ) -> io::Result<()> {
+    replace_file_for_now(disk, path, content)?;
+    replaced();
+    match path.parent() {
+        Some(parent) => disk.sync_directory(parent),
+        None => Ok(()),
+    }
+}
+
+/// The same for whoever syncs the directory before it matters: until then a power cut may bring the old file back, or none.
+pub(crate) fn replace_file_for_now(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = Path::new(&temporary);
@@ -196,9 +206,5 @@ pub fn replace_file_then(
         let _ = disk.remove(temporary);
         return Err(error);
     }
-    replaced();
-    match path.parent() {
-        Some(parent) => disk.sync_directory(parent),
-        None => Ok(()),
-    }
+    Ok(())
 }

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::config::LogConfig;
-use crate::directory::{LastStop, read_topic_id, write_topic_id};
+use crate::directory::{LastStop, read_topic_id, write_first_topic_id, write_topic_id};
 use crate::epochs::LeaderEpochs;
 use crate::error::StorageError;
 use crate::producers::{ProducerEntry, ProducerSettings, Producers, VerificationGuard};
@@ -99,12 +99,14 @@ impl Log {
     fn open_or(missing: Missing, store: &Store, options: LogOptions) -> Result<Log, StorageError> {
         let disk = store.disk();
         let folder = &options.folder;
+        let mut is_new = false;
         let entries = match disk.list(folder, &recovery::is_measured) {
             Err(error) if missing == Missing::Create && error.kind() == std::io::ErrorKind::NotFound => {
                 disk.create_directories(folder).map_err(StorageError::io("create", folder))?;
                 if let Some(parent) = folder.parent() {
                     disk.sync_directory(parent).map_err(StorageError::io("sync", parent))?;
                 }
+                is_new = true;
                 Vec::new()
             }
             listed => listed.map_err(StorageError::io("list", folder))?,
@@ -122,9 +124,16 @@ impl Log {
         }
         .load(entries)?;
         let mut log = Log::assemble(store, home, &options, loaded);
-        log.topic_id = read_topic_id(disk.as_ref(), folder)?;
-        if let Some(id) = options.topic_id {
-            log.assign_topic_id(id)?;
+        match options.topic_id {
+            Some(id) if is_new => {
+                write_first_topic_id(disk.as_ref(), folder, id)?;
+                log.topic_id = Some(id);
+            }
+            Some(id) => {
+                log.topic_id = read_topic_id(disk.as_ref(), folder)?;
+                log.assign_topic_id(id)?;
+            }
+            None => log.topic_id = read_topic_id(disk.as_ref(), folder)?,
         }
         Ok(log)
     }

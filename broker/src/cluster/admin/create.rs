@@ -6,12 +6,10 @@ use std::sync::Arc;
 use coordinator::cluster::{Assignment, Placement, TopicRecord, assign_replicas};
 use kafka_protocol::error::ResponseError;
 use storage::types::{BrokerId, TopicId};
-use zookeeper_client as zk;
 
 use super::{
     Admin, AdminError, all_led, collide, deadline, has_collision_characters, invalid_topic_name, list,
 };
-use crate::cluster::client::Lifetime;
 use crate::cluster::configs;
 use crate::cluster::loading::fresh_ids;
 use crate::cluster::znodes::{encode_topic, paths};
@@ -108,15 +106,11 @@ impl Admin<'_> {
         if !validate_only {
             changes.record(created.partitions.len())?;
             tracing::info!(topic = name, partitions = created.partitions.len(), "creating");
-            configs::write(self.zookeeper, "topics", &name, &configs).await?;
             let assignments =
                 assignments.into_iter().map(|(index, replicas)| (index, Assignment::of(replicas))).collect();
             let record = TopicRecord { name: Arc::from(name.as_str()), id, assignments };
-            let data = encode_topic(&record);
-            match self.zookeeper.create(&paths::topic(&name), &data, Lifetime::Persistent).await {
-                Ok(_) => {}
-                Err(zk::Error::NodeExists) => return Err(exists(&name)),
-                Err(error) => return Err(error.into()),
+            if !configs::create_topic(self.zookeeper, &name, &configs, encode_topic(&record)).await? {
+                return Err(exists(&name));
             }
         }
         Ok(created)

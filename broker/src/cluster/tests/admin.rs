@@ -103,6 +103,23 @@ async fn a_topic_is_made_with_the_nodes_kafka_writes_and_has_leaders_when_the_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_is_made_with_its_config_or_not_at_all() {
+    let member = Member::ready("admin-both").await;
+    let left = r#"{"version":1,"config":{"retention.ms":"5"}}"#;
+    let left_by = |name: &str| format!("/config/topics/{name}");
+
+    member.create(&left_by("again"), left).await;
+    member.make(named("again")).await;
+    assert_eq!(member.data(&left_by("again")).await.as_deref(), Some(r#"{"version":1,"config":{}}"#));
+
+    member.make(configured("there", "retention.ms", Some("7"))).await;
+    let made = configs::create_topic(&member.zookeeper, "there", &[], b"{}".to_vec()).await;
+    assert!(!made.expect("an answer"), "somebody else was faster");
+    let kept = r#"{"version":1,"config":{"retention.ms":"7"}}"#;
+    assert_eq!(member.data(&left_by("there")).await.as_deref(), Some(kept));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_kafka_refuses_is_refused_in_its_words() {
     use ResponseError as E;
     let member = Member::ready("admin-refuse").await;
