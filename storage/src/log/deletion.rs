@@ -131,7 +131,9 @@ impl Log {
     pub(super) fn doom(&mut self, paths: Vec<PathBuf>, now: TimestampMs) {
         if !paths.is_empty() {
             let due = TimestampMs(now.0.saturating_add(self.config.file_delete_delay_ms));
-            self.doomed.push_back(Doomed { due, paths });
+            // The delay may have been shortened: who comes later may go earlier.
+            let before = self.doomed.partition_point(|doomed| doomed.due <= due);
+            self.doomed.insert(before, Doomed { due, paths });
         }
     }
 

@@ -1,5 +1,7 @@
 //! Cutting at the end, letting go at the front.
 
+use std::sync::Arc;
+
 use super::support::*;
 use crate::batch::EndTransaction;
 use crate::config::LogConfig;
@@ -143,6 +145,27 @@ fn deleted_records_are_not_shown_and_their_segments_go_later() {
     assert_eq!(log.remove_due(NOW).expect("nothing due"), Some(due));
     assert_eq!(log.remove_due(due).expect("removed"), None);
     assert_eq!(marked(), 0);
+}
+
+#[test]
+fn a_shortened_delay_does_not_wait_for_files_of_the_longer_one() {
+    let place = Place::new(small_segments(300));
+    let mut log = filled(&place, 20);
+    log.set_high_watermark(log.end());
+    let marked = || place.names().iter().filter(|name| name.ends_with(".deleted")).count();
+    log.delete_records(Offset(10)).expect("deleted");
+    log.expire(NOW).expect("expired");
+    let slow = marked();
+    assert!(slow > 0);
+
+    log.update_config(Arc::new(LogConfig { file_delete_delay_ms: 1, ..small_segments(300) }));
+    log.delete_records(Offset(20)).expect("deleted");
+    log.expire(NOW).expect("expired");
+    assert!(marked() > slow);
+
+    let due = TimestampMs(NOW.0 + 60_000);
+    assert_eq!(log.remove_due(TimestampMs(NOW.0 + 1)).expect("removed"), Some(due));
+    assert_eq!(marked(), slow);
 }
 
 #[test]
