@@ -98,7 +98,7 @@ impl Producers {
         match self.entries.get_mut(&id) {
             Some(entry) => entry.absorb(&update.entry),
             None => {
-                self.entries.insert(id, update.entry);
+                self.entries.insert(id, Box::new(update.entry));
             }
         }
         if let Some(first) = update.started {

@@ -48,7 +48,7 @@ pub struct ProducerEntry {
     /// Where its open transaction begins.
     pub transaction_start: Option<Offset>,
     batches: [BatchSummary; BATCHES_MAX],
-    batch_count: usize,
+    batch_count: u8,
 }
 
 impl ProducerEntry {
@@ -72,7 +72,7 @@ impl ProducerEntry {
     /// The last batches, oldest first.
     #[must_use]
     pub fn batches(&self) -> &[BatchSummary] {
-        self.batches.get(..self.batch_count).unwrap_or_default()
+        self.batches.get(..usize::from(self.batch_count)).unwrap_or_default()
     }
 
     /// `-1` without a batch.
@@ -106,11 +106,11 @@ impl ProducerEntry {
     }
 
     pub(crate) fn add_batch(&mut self, batch: BatchSummary) {
-        if self.batch_count == BATCHES_MAX {
+        if usize::from(self.batch_count) == BATCHES_MAX {
             self.batches.rotate_left(1);
             self.batch_count -= 1;
         }
-        if let Some(slot) = self.batches.get_mut(self.batch_count) {
+        if let Some(slot) = self.batches.get_mut(usize::from(self.batch_count)) {
             *slot = batch;
             self.batch_count += 1;
         }
@@ -123,5 +123,15 @@ impl ProducerEntry {
         self.coordinator_epoch = newer.coordinator_epoch;
         self.transaction_start = newer.transaction_start;
         self.last_timestamp = newer.last_timestamp;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_producer_takes_160_bytes() {
+        assert_eq!(size_of::<ProducerEntry>(), 160, "many thousands of them may be known in a partition");
     }
 }
