@@ -3,16 +3,18 @@
 
 mod support;
 
+#[path = "configs/logs.rs"]
+mod logs;
+
 use std::net::{IpAddr, TcpStream};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use kafka_protocol::messages::{ApiVersionsRequest, IncrementalAlterConfigsRequest, MetadataRequest};
+use kafka_protocol::messages::{ApiVersionsRequest, MetadataRequest};
 use support::ports::free_port;
 use support::process::PATIENCE;
 use support::records::Batch;
-use support::requests::{create_topic, produced, text, try_fetch, try_produce};
+use support::requests::{OF_BROKER, alter_configs, create_topic, produced, try_fetch, try_produce};
 use support::seat::{Broker, Kind, kind};
 use support::stock;
 use support::wire::Connection;
@@ -20,8 +22,6 @@ use support::wire::Connection;
 static APACHE: LazyLock<Broker> = LazyLock::new(|| Broker::start_with(Kind::Apache, &[]));
 /// Ours; with `ODRADEK_SEAT=apache` a second Apache.
 static OURS: LazyLock<Broker> = LazyLock::new(Broker::start);
-
-const BROKER: i8 = 4;
 
 /// Does the same with both, at the same time.
 fn with_both<T: Send>(play: impl Fn(&'static Broker) -> T + Sync) -> [T; 2] {
@@ -32,24 +32,10 @@ fn with_both<T: Send>(play: impl Fn(&'static Broker) -> T + Sync) -> [T; 2] {
     })
 }
 
-/// Sets the keys of this broker (`0`) or of all (empty); `None` deletes. `Err`: what the broker said.
-fn alter(broker: &Broker, name: &str, keys: &[(&str, Option<&str>)]) -> Result<(), String> {
-    let configs = keys.iter().map(|(key, value)| {
-        AlterableConfig::default()
-            .with_name(text(key))
-            .with_config_operation(i8::from(value.is_none()))
-            .with_value(value.map(text))
-    });
-    let resource = AlterConfigsResource::default()
-        .with_resource_type(BROKER)
-        .with_resource_name(text(name))
-        .with_configs(configs.collect());
-    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
-    let answer = broker.connect().request(1, &request);
-    match answer.responses[0].error_code {
-        0 => Ok(()),
-        code => Err(format!("{code} {:?}", answer.responses[0].error_message)),
-    }
+/// Sets the keys of this broker (`0`) or of all (empty); `None` deletes.
+#[track_caller]
+fn alter(broker: &Broker, name: &str, keys: &[(&str, Option<&str>)]) {
+    alter_configs(&mut broker.connect(), OF_BROKER, name, keys);
 }
 
 const MESSAGE_TOO_LARGE: i16 = 10;
@@ -121,7 +107,7 @@ fn what_is_typed_is_answered_as_apache_answers_it() {
             produced(&mut broker.connect(), "typed", &large.encode()) == 10
         });
         for (name, key) in [("0", "max.connections.per.ip"), ("", "log.cleaner.backoff.ms")] {
-            alter(broker, name, &[(key, None)]).expect("deleted");
+            alter(broker, name, &[(key, None)]);
         }
     });
 }
@@ -135,11 +121,11 @@ fn a_share_of_one_address_is_followed_while_the_broker_runs() {
             std::iter::repeat_with(|| served(source, broker.port)).take(count).flatten().collect()
         };
         assert_eq!(many(6).len(), 6, "{:?}: nothing is limited yet", broker.kind);
-        alter(broker, "", &[(key, Some("127.0.0.77:3"))]).expect("altered");
+        alter(broker, "", &[(key, Some("127.0.0.77:3"))]);
         eventually(broker, "no more than three", || many(6).len() == 3);
-        alter(broker, "", &[(key, Some("127.0.0.77:5"))]).expect("altered");
+        alter(broker, "", &[(key, Some("127.0.0.77:5"))]);
         eventually(broker, "no more than five", || many(6).len() == 5);
-        alter(broker, "", &[(key, None)]).expect("altered");
+        alter(broker, "", &[(key, None)]);
         eventually(broker, "as many as they want", || many(6).len() == 6);
     });
 }
@@ -157,7 +143,7 @@ fn listeners_are_opened_limited_and_closed_while_the_broker_runs() {
             ("listener.security.protocol.map", Some(map)),
             ("listener.name.extra.max.connections", Some("2")),
         ];
-        alter(broker, "0", &keys).expect("a listener is added");
+        alter(broker, "0", &keys);
         eventually(broker, "the new listener serves", || served(here, port).is_some());
         // Clients of a listener are sent to that listener.
         let advertised = || {
@@ -180,7 +166,7 @@ fn listeners_are_opened_limited_and_closed_while_the_broker_runs() {
         assert!(third.receive::<ApiVersionsRequest>(0).is_ok(), "{:?}: it takes the place", broker.kind);
 
         keys.iter_mut().for_each(|(_, value)| *value = None);
-        alter(broker, "0", &keys).expect("the listener goes");
+        alter(broker, "0", &keys);
         assert!(third.is_closed_within(PATIENCE), "{:?}: so do its connections", broker.kind);
         eventually(broker, "nobody listens there", || TcpStream::connect(("127.0.0.1", port)).is_err());
         broker.connect().request(0, &ApiVersionsRequest::default());
@@ -188,14 +174,14 @@ fn listeners_are_opened_limited_and_closed_while_the_broker_runs() {
 }
 
 #[test]
-fn a_lowered_total_closes_the_idlest_connections_and_a_raised_one_lets_waiting_ones_in() {
+fn limits_of_connections_hold_as_they_are_lowered_and_raised() {
     let here = IpAddr::from([127, 0, 0, 1]);
     let broker = Broker::start_with(kind(), &[]);
     let mut connections: Vec<Connection> =
         std::iter::repeat_with(|| served(here, broker.port)).take(8).flatten().collect();
     assert_eq!(connections.len(), 8);
     // Who asked last is idle for the shortest time; the one that alters is the ninth.
-    alter(&broker, "0", &[("max.connections", Some("4"))]).expect("altered");
+    alter(&broker, "0", &[("max.connections", Some("4"))]);
     let open = |connections: &mut Vec<Connection>| {
         connections
             .retain_mut(|connection| connection.try_request(0, &ApiVersionsRequest::default()).is_ok());
@@ -212,18 +198,25 @@ fn a_lowered_total_closes_the_idlest_connections_and_a_raised_one_lets_waiting_o
     assert!(served(here, broker.port).is_none(), "the fifth waits");
     // One makes room for the change, which lets all others in.
     connections.pop();
-    alter(&broker, "0", &[("max.connections", None)]).expect("altered");
+    alter(&broker, "0", &[("max.connections", None)]);
     let here = || served(here, broker.port);
     eventually(&broker, "all are let in", || {
         std::iter::repeat_with(here).take(6).flatten().collect::<Vec<_>>().len() == 6
     });
+
+    let elsewhere = IpAddr::from([127, 0, 0, 79]);
+    let many = || std::iter::repeat_with(|| served(elsewhere, broker.port)).take(9).flatten();
+    alter(&broker, "", &[("max.connections.per.ip", Some("7"))]);
+    eventually(&broker, "no address has more than seven", || many().collect::<Vec<_>>().len() == 7);
+    alter(&broker, "", &[("max.connections.per.ip", None)]);
+    eventually(&broker, "an address has as many as it wants", || many().collect::<Vec<_>>().len() == 9);
 }
 
 #[test]
 fn new_connections_beyond_the_rate_wait() {
     let here = IpAddr::from([127, 0, 0, 1]);
     let broker = Broker::start_with(kind(), &[]);
-    alter(&broker, "", &[("max.connection.creation.rate", Some("2"))]).expect("altered");
+    alter(&broker, "", &[("max.connection.creation.rate", Some("2"))]);
     // 2 a second over 11 seconds are 22 at once: beyond them some have to wait for their answer.
     eventually(&broker, "some wait", || (0..40).any(|_| served(here, broker.port).is_none()));
     // Whoever waits gets in.
@@ -247,10 +240,10 @@ fn topics_without_a_word_of_their_own_follow_what_is_set_for_the_broker() {
         eventually(&broker, "it is led", || send(topic, &batch(500)) == 0);
     }
 
-    alter(&broker, "", &[("message.max.bytes", Some("300"))]).expect("altered");
+    alter(&broker, "", &[("message.max.bytes", Some("300"))]);
     eventually(&broker, "a large record is refused", || send("follows", &batch(500)) == MESSAGE_TOO_LARGE);
     assert_eq!(send("has-its-own", &batch(500)), 0);
-    alter(&broker, "0", &[("message.max.bytes", Some("700"))]).expect("altered");
+    alter(&broker, "0", &[("message.max.bytes", Some("700"))]);
     eventually(&broker, "this broker's value counts more", || send("follows", &batch(500)) == 0);
 
     // Each record is a segment of its own now.
@@ -261,13 +254,13 @@ fn topics_without_a_word_of_their_own_follow_what_is_set_for_the_broker() {
             .count()
     };
     let before = segments();
-    alter(&broker, "", &[("log.segment.bytes", Some("100"))]).expect("altered");
+    alter(&broker, "", &[("log.segment.bytes", Some("100"))]);
     eventually(&broker, "segments are rolled", || {
         assert_eq!(send("follows", &batch(5)), 0);
         segments() > before + 1
     });
 
-    alter(&broker, "", &[("compression.type", Some("gzip"))]).expect("altered");
+    alter(&broker, "", &[("compression.type", Some("gzip"))]);
     eventually(&broker, "records are compressed here", || {
         const CODEC: u8 = 7;
         const GZIP: u8 = 1;
@@ -302,7 +295,18 @@ fn cleaners_are_set_up_anew_when_their_configs_change() {
         ("log.cleaner.threads", Some("2")),
         ("log.cleaner.dedupe.buffer.size", Some("16777216")),
     ];
-    alter(&broker, "", &changes).expect("taken");
+    alter(&broker, "", &changes);
 
     eventually(&broker, "the log is cleaned", cleaned);
+}
+
+#[test]
+fn of_a_key_that_changes_without_effect_here_the_reason_is_told() {
+    let broker = Broker::start_with(Kind::Ours, &[]);
+    alter(&broker, "", &[("num.io.threads", Some("16"))]);
+    eventually(&broker, "it is told", || {
+        broker
+            .whole_log()
+            .contains("num.io.threads: without effect, it sizes thread pools of the Java broker")
+    });
 }

@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::alter_partition_request::{BrokerState, PartitionData, TopicData};
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
-use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    AlterPartitionRequest, ControlledShutdownRequest, CreatePartitionsRequest,
-    IncrementalAlterConfigsRequest, MetadataRequest, ProduceRequest, TopicName,
+    AlterPartitionRequest, ControlledShutdownRequest, CreatePartitionsRequest, MetadataRequest,
+    ProduceRequest, TopicName,
 };
 use support::assignments::{
     Seen, agreed, make_controller, place, reassign, reassigning, seen, until_nothing_is_reassigned, whole,
@@ -25,7 +24,7 @@ use support::ensemble::Ensemble;
 use support::mounts::Mount;
 use support::process::PATIENCE;
 use support::records::Batch;
-use support::requests::{create_topic, produce, text, try_produce};
+use support::requests::{OF_BROKER, alter_config, create_topic, produce, text, try_produce};
 use support::seat::{Kind, kind};
 use support::stock;
 use tempfile::TempDir;
@@ -199,6 +198,7 @@ fn leaders_are_where_they_should_be_and_nobody_out_of_sync_leads_unless_it_is_al
     let mut cluster = Cluster::start_each(Ensemble::of(1, 0), &each);
     replicas_are_in_both_racks(&cluster);
     in_sync_sets_change_in_the_words_of_every_version(&cluster);
+    fetchers_are_more_and_fewer(&cluster);
     too_few_in_sync(&cluster);
     leaders_come_back(&mut cluster);
     unclean_elections(&mut cluster);
@@ -268,6 +268,26 @@ fn in_sync_sets_change_in_the_words_of_every_version(cluster: &Cluster) {
     }
 }
 
+/// num.replica.fetchers of a broker, while it runs; each has a connection.
+#[track_caller]
+fn fetchers_are_more_and_fewer(cluster: &Cluster) {
+    place(cluster, "fetched", &[&[1, 2], &[1, 2]], &[]);
+    let connections = || cluster.broker(2).connections_to(cluster.broker(1).port);
+    let before = connections();
+    assert!(before > 0);
+    let alter = |count: Option<&str>| {
+        alter_config(&mut cluster.broker(2).connect(), OF_BROKER, "2", "num.replica.fetchers", count);
+    };
+    alter(Some("2"));
+    cluster.until("one fetcher more", |_| connections() == before + 1);
+    alter(None);
+    cluster.until("one fetcher less", |_| connections() == before);
+    let batch = Batch::of(&["copied after all"]).encode();
+    for partition in 0..2 {
+        produce(&mut cluster.broker(1).connect(), "fetched", partition, &batch);
+    }
+}
+
 /// A write that waits for a follower which then falls out, and one that comes after.
 #[track_caller]
 fn too_few_in_sync(cluster: &Cluster) {
@@ -314,6 +334,20 @@ fn leaders_come_back(cluster: &mut Cluster) {
     });
 }
 
+/// min.insync.replicas of all brokers, while they run; only one of two is in sync.
+#[track_caller]
+fn too_few_by_default(cluster: &Cluster, leader: i32, topic: &str) {
+    let one = Batch::of(&["taken only where one is enough"]).encode();
+    let outcome = || {
+        let answer = try_produce(&mut cluster.broker(leader).connect(), topic, 0, -1, &one);
+        answer.expect("an answer").0
+    };
+    for (least, expected) in [(Some("2"), NOT_ENOUGH_REPLICAS), (None, 0)] {
+        alter_config(&mut cluster.broker(leader).connect(), OF_BROKER, "", "min.insync.replicas", least);
+        cluster.until("the leader has heard of it", |_| outcome() == expected);
+    }
+}
+
 #[track_caller]
 fn unclean_elections(cluster: &mut Cluster) {
     let controller = cluster.controller();
@@ -329,6 +363,7 @@ fn unclean_elections(cluster: &mut Cluster) {
             cluster.leadership(topic, 0).is_some_and(|(_, in_sync)| in_sync == [first])
         });
     }
+    too_few_by_default(cluster, first, topics[0]);
     let attempts = |cluster: &Cluster| {
         let told = cluster.broker(first).printed();
         let in_vain = ["some leaderships could not be handed over yet", "partitions remaining to move"];
@@ -351,14 +386,9 @@ fn unclean_elections(cluster: &mut Cluster) {
     let of = ["--topic", topics[1], "--partition", "0"];
     let told = stock::tool("3.9.1", "kafka-leader-election", &[&election[..], &of].concat(), "").success();
     assert!(told.contains("Successfully completed leader election (UNCLEAN)"), "{told}");
-    let allowed = AlterableConfig::default()
-        .with_name(text("unclean.leader.election.enable"))
-        .with_value(Some(text("true")));
     // Of all brokers: the controller does not ask what it was started with.
-    let everybody = AlterConfigsResource::default().with_resource_type(4).with_configs(vec![allowed]);
-    let altering = IncrementalAlterConfigsRequest::default().with_resources(vec![everybody]);
-    let altered = cluster.broker(controller).connect().request(1, &altering);
-    assert_eq!(altered.responses[0].error_code, 0, "{altered:?}");
+    let unclean = "unclean.leader.election.enable";
+    alter_config(&mut cluster.broker(controller).connect(), OF_BROKER, "", unclean, Some("true"));
     for topic in topics {
         agreed(cluster, topic, "led by who was out of sync", |_, seen| {
             seen[&0].0 == second && seen[&0].2 == [second]

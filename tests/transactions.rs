@@ -19,6 +19,7 @@ use support::until;
 use support::znodes::ZnodeClient;
 
 const INVALID_PRODUCER_EPOCH: i16 = 47;
+const INVALID_TXN_STATE: i16 = 48;
 const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
 
 /// `tests/clients/java/Transfer.java` against the stock clients of `version`, compiled as it starts: moves what is in
@@ -282,7 +283,7 @@ fn transactions_tool(broker: &Broker, arguments: &[&str]) -> String {
 
 #[test]
 fn a_hanging_transaction_is_found_and_aborted_by_the_stock_tool() {
-    let broker = Broker::start_with(kind(), &[("transaction.partition.verification.enable", "false")]);
+    let broker = Broker::start();
     create(&broker, "stuck", 1);
     let mut regular = Producer::start(&broker, "regular", 60_000);
     regular.add(&broker, "stuck", &[0]);
@@ -290,7 +291,10 @@ fn a_hanging_transaction_is_found_and_aborted_by_the_stock_tool() {
     let lost = Producer::start(&broker, "lost", 60_000);
     // Late, and to a partition that its coordinator knows nothing of.
     let batch = Batch { base_timestamp: now_ms() - 3_600_000, ..lost.batch("lost") };
-    assert_eq!(lost.try_write(&broker, "stuck", 0, &batch), 0);
+    until("its coordinator to be asked", || lost.try_write(&broker, "stuck", 0, &batch) == INVALID_TXN_STATE);
+    let verification = "transaction.partition.verification.enable";
+    requests::alter_config(&mut broker.connect(), requests::OF_BROKER, "", verification, Some("false"));
+    until("what nobody asks about to be taken", || lost.try_write(&broker, "stuck", 0, &batch) == 0);
     regular.end(&broker, true);
     regular.wait_for(&broker, "CompleteCommit");
     assert_eq!(committed(&broker, "stuck"), "regular\n", "readers wait before the hanging one");

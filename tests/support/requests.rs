@@ -76,19 +76,32 @@ pub(crate) fn alter_config(
     key: &str,
     value: Option<&str>,
 ) {
+    alter_configs(connection, kind, resource, &[(key, value)]);
+}
+
+/// Several at once. A broker without a name is all of them.
+#[track_caller]
+pub(crate) fn alter_configs(
+    connection: &mut Connection,
+    kind: i8,
+    resource: &str,
+    keys: &[(&str, Option<&str>)],
+) {
     const SET: i8 = 0;
     const DELETE: i8 = 1;
-    let config = AlterableConfig::default()
-        .with_name(text(key))
-        .with_config_operation(if value.is_some() { SET } else { DELETE })
-        .with_value(value.map(text));
+    let configs = keys.iter().map(|(key, value)| {
+        AlterableConfig::default()
+            .with_name(text(key))
+            .with_config_operation(if value.is_some() { SET } else { DELETE })
+            .with_value(value.map(text))
+    });
     let resource = AlterConfigsResource::default()
         .with_resource_type(kind)
         .with_resource_name(text(resource))
-        .with_configs(vec![config]);
+        .with_configs(configs.collect());
     let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
     let answer = connection.request(1, &request);
-    assert_eq!(answer.responses[0].error_code, 0, "{key}: {:?}", answer.responses[0].error_message);
+    assert_eq!(answer.responses[0].error_code, 0, "{keys:?}: {:?}", answer.responses[0].error_message);
 }
 
 /// Deletes the records of partition 0 below an offset; yields the code.

@@ -428,6 +428,22 @@ impl Broker {
         (open, maps.lines().count())
     }
 
+    /// TCP connections that the process has to `port`.
+    pub(crate) fn connections_to(&self, port: u16) -> usize {
+        let sockets = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the broker runs");
+        let sockets = sockets.filter_map(|one| fs::read_link(one.ok()?.path()).ok());
+        let mine: Vec<String> = sockets.map(|link| link.to_string_lossy().into_owned()).collect();
+        let (remote, established) = (format!(":{port:04X}"), "01");
+        let known =
+            ["tcp", "tcp6"].map(|table| fs::read_to_string(format!("/proc/{}/net/{table}", self.pid())));
+        let known = known.into_iter().flatten().collect::<String>();
+        // Number, here, there, state, queues, timer, retransmissions, user, timeout, inode.
+        let rows = known.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        rows.filter(|row| row.len() > 9 && row[2].ends_with(&remote) && row[3] == established)
+            .filter(|row| mine.contains(&format!("socket:[{}]", row[9])))
+            .count()
+    }
+
     /// Resident memory. Unit: bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the broker runs");

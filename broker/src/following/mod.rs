@@ -117,8 +117,11 @@ async fn broker(running: &Running) {
     house.fetchers.resize(next.replication.fetchers);
     if spawn_blocking(move || partitions.rebase(&config)).await.is_ok() {
         listeners(running, &next).await;
-        house.live.replace(next);
         info!("changed while running: {}", changed.join(", "));
+        for news in next.warnings.iter().filter(|warning| !former.warnings.contains(warning)) {
+            warn!("{news}");
+        }
+        house.live.replace(next);
     }
 }
 
