@@ -12,6 +12,8 @@ mod asking;
 mod conversations;
 #[path = "consumer_groups/plans.rs"]
 mod plans;
+#[path = "consumer_groups/records.rs"]
+mod records;
 #[path = "consumer_groups/takeover.rs"]
 mod takeover;
 #[path = "consumer_groups/timeouts.rs"]

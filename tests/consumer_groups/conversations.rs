@@ -23,6 +23,7 @@ use kafka_protocol::messages::{
 use uuid::Uuid;
 
 use crate::asking::{Conversation, group, sorted, text, topic};
+use crate::records;
 use crate::support::process::PATIENCE;
 
 /// A topic that the group coordinator knows, and a coordinator.
@@ -200,6 +201,7 @@ pub(crate) fn members(talk: &mut Conversation) {
     beat(talk, "and again", &beating(g, "a", -1));
     let filtered = ListGroupsRequest::default().with_states_filter(vec![text("assigning"), text("Stable")]);
     list(talk, &filtered, g);
+    records::note(talk, g, &[(id.as_bytes(), "topic")]);
 }
 
 pub(crate) fn refusals(talk: &mut Conversation) {
@@ -230,6 +232,7 @@ pub(crate) fn refusals(talk: &mut Conversation) {
     beat(talk, "no such member to leave", &beating(g, "b", -1));
     beat(talk, "no such static member", &beating(g, "b", 1).with_instance_id(Some(text("i"))));
     describe(talk, g);
+    records::note(talk, g, &[(id.as_bytes(), "topic")]);
 }
 
 pub(crate) fn static_members(talk: &mut Conversation) {
@@ -254,6 +257,7 @@ pub(crate) fn static_members(talk: &mut Conversation) {
     beat(talk, "it leaves", &named(beating(g, "c", -1), "i"));
     beat(talk, "the other gets everything", &named(owning(beating(g, "b", 2), id, &[2]), "j"));
     describe(talk, g);
+    records::note(talk, g, &[(id.as_bytes(), "topic")]);
 }
 
 pub(crate) fn committing(name: &str, member: &str, epoch: i32, of: &str) -> OffsetCommitRequest {
@@ -277,7 +281,7 @@ pub(crate) fn fetching(name: &str, member: Option<&str>, epoch: i32, of: &str) -
 }
 
 pub(crate) fn offsets(talk: &mut Conversation) {
-    prepare(talk, "committed", 2);
+    let id = prepare(talk, "committed", 2);
     talk.create("left", &[]);
     let g = "committing";
     beat(talk, "a member", &joining(g, "a", &["committed"]));
@@ -307,6 +311,7 @@ pub(crate) fn offsets(talk: &mut Conversation) {
     talk.ask("the group is deleted", 2, &delete);
     talk.ask("there is no such group any more", 2, &delete);
     describe(talk, g);
+    records::note(talk, g, &[(id.as_bytes(), "topic")]);
 }
 
 /// ConsumerProtocolSubscription version 1.
@@ -437,4 +442,5 @@ pub(crate) fn migration(talk: &mut Conversation) {
     beat(talk, "it goes", &beating(g, "b", -1));
     list(talk, &ListGroupsRequest::default(), g);
     join(talk, "an empty consumer group makes room", &classic(g, "", "migrated", &[]));
+    records::note(talk, g, &[(id.as_bytes(), "topic"), (classic_id.as_bytes(), "classic")]);
 }

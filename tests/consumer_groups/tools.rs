@@ -1,9 +1,13 @@
-//! Stock console consumers with `group.protocol=consumer`, killed one after the other, and what the stock tools tell.
+//! Stock console consumers, one after the other killed, that take their group from the classic protocol to the new one as they
+//! go on; and what the stock tools tell.
 
-use std::time::Duration;
+use kafka_protocol::messages::ConsumerGroupDescribeRequest;
+use kafka_protocol::messages::consumer_group_describe_response::DescribedGroup;
 
+use crate::asking::group;
 use crate::seat;
-use crate::support::process::{PATIENCE, Process};
+use crate::support::process::Process;
+use crate::support::requests::try_committed;
 use crate::support::seat::Broker;
 use crate::support::stock;
 use crate::support::talk::create_topic;
@@ -15,16 +19,21 @@ const GROUP: &str = "sharing";
 /// Members are given up quickly: some of them are killed.
 const SETTINGS: &[(&str, &str)] = &[
     ("group.coordinator.rebalance.protocols", "classic,consumer"),
+    ("group.consumer.migration.policy", "upgrade"),
     ("group.consumer.min.session.timeout.ms", "1000"),
     ("group.consumer.session.timeout.ms", "4000"),
     ("group.consumer.min.heartbeat.interval.ms", "200"),
     ("group.consumer.heartbeat.interval.ms", "500"),
 ];
 
-fn consumer(broker: &Broker, version: &str, client_id: &str) -> Process {
+const NEW: &[&str] = &["group.protocol=consumer"];
+/// Members of the new protocol have their times from the broker.
+const CLASSIC: &[&str] = &["session.timeout.ms=4000", "heartbeat.interval.ms=500"];
+
+fn consumer(broker: &Broker, version: &str, protocol: &[&str], client_id: &str) -> Process {
     let (bootstrap, client_id) = (broker.bootstrap(), format!("client.id={client_id}"));
     let mut arguments = vec!["--bootstrap-server", &bootstrap, "--topic", TOPIC, "--group", GROUP];
-    for property in ["group.protocol=consumer", "auto.offset.reset=earliest", &client_id] {
+    for property in ["auto.offset.reset=earliest", &client_id].iter().chain(protocol) {
         arguments.extend(["--consumer-property", property]);
     }
     stock::start(version, "kafka-console-consumer", &arguments)
@@ -36,14 +45,33 @@ fn groups(broker: &Broker, version: &str, arguments: &[&str]) -> String {
     stock::tool(version, "kafka-consumer-groups", &arguments, "").success()
 }
 
-/// How many partitions each member has, by its client id.
-fn members(broker: &Broker) -> Vec<(String, usize)> {
+/// How many partitions each member has, by its client id, as the stock tool tells.
+fn told_members(broker: &Broker) -> Vec<(String, usize)> {
     let told = groups(broker, "3.9.1", &["--describe", "--group", GROUP, "--members"]);
     let rows = told.lines().filter(|line| line.starts_with(GROUP));
     let mut members: Vec<(String, usize)> = rows
         .map(|row| {
             let words: Vec<&str> = row.split_whitespace().collect();
             (words[3].to_string(), words[4].parse().unwrap_or_else(|_| panic!("{told}")))
+        })
+        .collect();
+    members.sort();
+    members
+}
+
+fn described(broker: &Broker) -> DescribedGroup {
+    let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group(GROUP)]);
+    broker.connect().request(0, &request).groups.remove(0)
+}
+
+/// The same as its coordinator tells; nobody while the group is a classic one.
+fn members(broker: &Broker) -> Vec<(String, usize)> {
+    let members = described(broker).members;
+    let mut members: Vec<(String, usize)> = members
+        .iter()
+        .map(|member| {
+            let topics = member.assignment.topic_partitions.iter();
+            (member.client_id.to_string(), topics.map(|topic| topic.partitions.len()).sum())
         })
         .collect();
     members.sort();
@@ -67,13 +95,14 @@ pub(crate) fn consumers() {
     let mut broker = Broker::start_with(seat(), SETTINGS);
     create_topic(&broker, TOPIC, 4, &[]);
     produce(&broker, 1);
-    let first = consumer(&broker, "3.9.1", "first");
-    first.wait_for_line(PATIENCE, |line| line.starts_with("round-1-"));
-    until("one member with all partitions", || members(&broker) == [("first".to_string(), 4)]);
+    let first = consumer(&broker, "3.9.1", CLASSIC, "first");
+    until("one member to read all of the first round", || lines(&first, 1) == 40);
+    assert_eq!(told_members(&broker), [("first".to_string(), 4)]);
 
-    let second = consumer(&broker, "4.1.0", "second");
+    let second = consumer(&broker, "4.1.0", NEW, "second");
     let shared = [("first".to_string(), 2), ("second".to_string(), 2)];
     until("two members with two partitions each", || members(&broker) == shared);
+    assert_eq!(told_members(&broker), shared);
     produce(&broker, 2);
     until("both to read the second round", || lines(&first, 2) + lines(&second, 2) == 40);
     assert!(lines(&first, 2) > 0 && lines(&second, 2) > 0, "both have a part of it");
@@ -88,24 +117,23 @@ pub(crate) fn consumers() {
     produce(&broker, 3);
     until("the second to read all of the third round", || lines(&second, 3) == 40);
 
+    let third = consumer(&broker, "3.9.1", NEW, "third");
+    let shared = [("second".to_string(), 2), ("third".to_string(), 2)];
+    until("two members of the new protocol with two partitions each", || members(&broker) == shared);
     broker.kill();
     broker.restart();
     produce(&broker, 4);
-    until("the second to read on after the broker was killed", || lines(&second, 4) == 40);
-    until("its offsets to be committed", || {
-        std::thread::park_timeout(Duration::from_millis(200));
-        let told = groups(&broker, "4.1.0", &["--describe", "--group", GROUP]);
-        let lags = told.lines().filter(|line| line.starts_with(GROUP)).map(|row| {
-            let words: Vec<&str> = row.split_whitespace().collect();
-            (words[3].to_string(), words[5].to_string())
-        });
-        let lags: Vec<(String, String)> = lags.collect();
-        lags.len() == 4 && lags.iter().all(|(committed, lag)| committed != "-" && lag == "0")
+    until("both to read on after the broker was killed", || lines(&second, 4) + lines(&third, 4) == 40);
+    until("all offsets to be committed", || {
+        let committed = try_committed(&mut broker.connect(), GROUP, TOPIC, &[0, 1, 2, 3]);
+        committed.is_some_and(|offsets| offsets.iter().sum::<i64>() == 160)
     });
-    drop(second);
-    until("the group to be empty", || {
-        groups(&broker, "3.9.1", &["--describe", "--group", GROUP, "--state"]).contains("Empty")
-    });
+    let told = groups(&broker, "4.1.0", &["--describe", "--group", GROUP]);
+    let lags = told.lines().filter(|line| line.starts_with(GROUP));
+    let lags: Vec<&str> = lags.filter_map(|row| row.split_whitespace().nth(5)).collect();
+    assert_eq!(lags, ["0"; 4], "{told}");
+    drop((second, third));
+    until("the group to be empty", || described(&broker).group_state.as_str() == "Empty");
     let deleted = groups(&broker, "3.9.1", &["--delete", "--group", GROUP]);
     assert!(deleted.contains("was successful"), "{deleted}");
 }

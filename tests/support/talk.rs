@@ -8,6 +8,7 @@ use bytes::{Buf as _, Bytes};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, ProduceResponse, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, HeaderVersion};
+use storage::batch::Record;
 
 use super::process::PATIENCE;
 use super::requests::{self, fetch_request, is_passing, name, outcome, produce_request};
@@ -146,6 +147,13 @@ const OFFSET_OUT_OF_RANGE: i16 = 1;
 /// Offset and value of every record, checksums checked.
 #[track_caller]
 pub(crate) fn values(connection: &mut Connection, topic: &str, partition: i32) -> Vec<(i64, String)> {
+    let all = all_records(connection, topic, partition).into_iter();
+    all.map(|record| (record.offset.0, text(record.value))).collect()
+}
+
+/// Every record that is there, checksums checked.
+#[track_caller]
+pub(crate) fn all_records(connection: &mut Connection, topic: &str, partition: i32) -> Vec<Record> {
     let end = end_offset(connection, topic, partition);
     let mut offset = list_offset(connection, topic, partition, -2).1;
     let (mut all, deadline) = (Vec::new(), Instant::now() + PATIENCE);
@@ -172,7 +180,7 @@ pub(crate) fn values(connection: &mut Connection, topic: &str, partition: i32) -
             for record in storage::batch::records(&entry).expect("records") {
                 let record = record.expect("a record");
                 if record.offset.0 >= offset {
-                    all.push((record.offset.0, text(record.value)));
+                    all.push(record);
                 }
             }
             offset = located.batch.next_offset().0;
