@@ -433,11 +433,14 @@ fn answers_that_nobody_takes_are_bounded_over_all_connections() {
 
 #[test]
 fn a_limit_on_the_memory_of_requests_makes_others_wait_until_it_is_free_again() {
-    let limits = [("socket.request.max.bytes", "200000"), ("queued.max.request.bytes", "200000")];
+    const LIMIT: usize = 30_000;
+    let limit = LIMIT.to_string();
+    let limits = [("socket.request.max.bytes", &*limit), ("queued.max.request.bytes", &limit)];
     let broker = Broker::start_with(kind(), &limits);
+    topic_of(&broker, "empty", &[]);
     let mut first = broker.connect();
-    first.write_raw(&200_000_i32.to_be_bytes()).expect("sent");
-    first.write_raw(&[0; 50_000]).expect("sent");
+    first.write_raw(&30_000_i32.to_be_bytes()).expect("sent");
+    first.write_raw(&[0; LIMIT / 4]).expect("sent");
     let mut second = broker.connect();
     // Which of the two the broker reads first is not said, so it is asked until the first one is in.
     let deadline = Instant::now() + support::process::PATIENCE;
@@ -452,6 +455,32 @@ fn a_limit_on_the_memory_of_requests_makes_others_wait_until_it_is_free_again() 
     drop(first);
     second.patience(VERDICT);
     second.receive::<ApiVersionsRequest>(0).expect("answered once there is memory again");
+
+    // A fetch that waits for records holds nobody up, however long its request was.
+    let mut waiting = broker.connect();
+    let mut long = waiting_fetch().with_rack_id(text(""));
+    let room = 4 + LIMIT - waiting.frame(11, &long).len();
+    long.rack_id = text(&"r".repeat(room));
+    waiting.send(11, &long).expect("sent");
+    for _ in 0..200 {
+        second.request(0, &ApiVersionsRequest::default());
+    }
+    assert_eq!(produced(&mut second, "empty", &Batch::of(&["waited for"]).encode()), 0);
+    let answer = waiting.receive::<FetchRequest>(11).expect("an answer");
+    let records = &answer.responses[0].partitions[0].records;
+    assert!(records.as_ref().is_some_and(|records| !records.is_empty()), "{answer:?}");
+}
+
+/// For a record of `empty`, however long that takes.
+fn waiting_fetch() -> FetchRequest {
+    let partition = FetchPartition::default().with_partition(0).with_partition_max_bytes(1000);
+    let topic = FetchTopic::default().with_topic(TopicName(text("empty"))).with_partitions(vec![partition]);
+    FetchRequest::default()
+        .with_replica_id((-1).into())
+        .with_max_wait_ms(i32::MAX)
+        .with_min_bytes(1)
+        .with_max_bytes(1000)
+        .with_topics(vec![topic])
 }
 
 #[test]
@@ -542,15 +571,7 @@ fn a_client_that_goes_while_its_fetch_waits_is_noticed_at_once() {
     let broker = Broker::start_with(kind(), &[("max.connections.per.ip.overrides", "127.0.0.78:1")]);
     topic_of(&broker, "empty", &[]);
     let mut waiting = Connection::from_address(here, broker.port, VERDICT).expect("connected");
-    let partition = FetchPartition::default().with_partition(0).with_partition_max_bytes(1000);
-    let topic = FetchTopic::default().with_topic(TopicName(text("empty"))).with_partitions(vec![partition]);
-    let for_ever = FetchRequest::default()
-        .with_replica_id((-1).into())
-        .with_max_wait_ms(i32::MAX)
-        .with_min_bytes(1)
-        .with_max_bytes(1000)
-        .with_topics(vec![topic]);
-    waiting.send(4, &for_ever).expect("sent");
+    waiting.send(4, &waiting_fetch()).expect("sent");
     let next = || {
         let mut next = Connection::from_address(here, broker.port, VERDICT).ok()?;
         next.try_request(0, &ApiVersionsRequest::default()).ok()
