@@ -364,6 +364,7 @@ fn what_is_typed_into_the_stock_tool_is_answered_as_apache_answers_it() {
         "c",
     ];
     let ip = ["--entity-type", "ips", "--entity-name", "127.0.0.78"];
+    let login = ["--entity-type", "users", "--entity-name", "with a password"];
     let rates = "producer_byte_rate=1000000000,consumer_byte_rate=2000000000";
     let typed: &[(&str, &[&str], &[&str])] = &[
         ("3.9.1", &client, &["--alter", "--add-config", rates]),
@@ -380,6 +381,8 @@ fn what_is_typed_into_the_stock_tool_is_answered_as_apache_answers_it() {
         ("2.8.2", &ip, &["--describe"]),
         ("2.8.2", &ip, &["--alter", "--delete-config", "connection_creation_rate"]),
         ("3.9.1", &ip, &["--describe"]),
+        ("2.8.2", &login, &["--alter", "--add-config", "SCRAM-SHA-256=[iterations=4096,password=secret]"]),
+        ("3.9.1", &login, &["--describe"]),
     ];
     let [apache, ours] = with_both(|broker| {
         let answers = typed

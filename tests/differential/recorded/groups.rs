@@ -1,8 +1,9 @@
 //! Coordinators, membership, committed offsets.
 
 use kafka_protocol::messages::{
-    DeleteGroupsRequest, DescribeGroupsRequest, FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest,
-    OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DeleteGroupsRequest, DescribeGroupsRequest,
+    FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, OffsetCommitRequest, OffsetDeleteRequest,
+    OffsetFetchRequest,
 };
 
 use super::Asker;
@@ -29,6 +30,7 @@ pub(super) fn ask(asker: &mut Asker) {
     commits(asker, &places, &member);
     fetched(asker, &places);
     described_and_deleted(asker, &places, &member);
+    new_protocol(asker, &places);
 }
 
 /// Its coordinator, which knows its groups.
@@ -183,4 +185,18 @@ fn described_and_deleted(asker: &mut Asker, places: &Places, member: &str) {
     asker.at(places.here);
     asker.ask(5, "unknown member", &leave_in(5, GROUP, "stranger"));
     asker.ask(5, "good", &leave_in(5, GROUP, member));
+}
+
+/// Apache's brokers do not have it on ZooKeeper, so ours do not offer it there unless they are told to.
+fn new_protocol(asker: &mut Asker, places: &Places) {
+    asker.at(places.here);
+    let joining = ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(group(GROUP))
+        .with_member_id(text("a"))
+        .with_rebalance_timeout_ms(60_000)
+        .with_subscribed_topic_names(Some(vec![topic("pt")]))
+        .with_topic_partitions(Some(Vec::new()));
+    asker.ask(0, "new-protocol heartbeat in ZooKeeper mode", &joining);
+    let describing = ConsumerGroupDescribeRequest::default().with_group_ids(vec![group(GROUP)]);
+    asker.ask(0, "new-protocol describe in ZooKeeper mode", &describing);
 }

@@ -31,16 +31,12 @@ const ANSWERS: &str = include_str!("answers.tsv");
 /// How long an answer that never comes is waited for.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// Rows by request or by request and condition, and why they are not asked.
-const NOT_ASKED: &[(&str, &str, &str)] = &[
-    (
-        "EndTxn",
-        "commit again after the commit (answer may be 51 while completing)",
-        "51 while the markers are written and 0 afterwards: either is right, and looked at where it is waited for",
-    ),
-    ("ConsumerGroupHeartbeat", "", "served where Apache in ZooKeeper mode refuses it"),
-    ("ConsumerGroupDescribe", "", "served where Apache in ZooKeeper mode refuses it"),
-];
+/// Rows by request and condition, and why they are not asked.
+const NOT_ASKED: &[(&str, &str, &str)] = &[(
+    "EndTxn",
+    "commit again after the commit (answer may be 51 while completing)",
+    "51 while the markers are written and 0 afterwards: either is right, and looked at where it is waited for",
+)];
 
 /// Rows that are answered otherwise, and why.
 const OTHERWISE: &[(&str, &str, &str)] =
@@ -303,9 +299,7 @@ pub(crate) fn same_answers_as_recorded(kind: Kind) {
         let row = (field(), field(), field());
         let (recorded, message) = (field(), field());
         let listed = |list: &[(&str, &str, &str)]| {
-            list.iter().any(|(request, condition, _)| {
-                *request == row.0 && (condition.is_empty() || *condition == row.2)
-            })
+            list.iter().any(|(request, condition, _)| *request == row.0 && *condition == row.2)
         };
         match answers.remove(&row) {
             None if listed(NOT_ASKED) => {}
