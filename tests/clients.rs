@@ -221,6 +221,11 @@ fn librdkafka_commits_aborts_and_fences_transactions() {
 }
 
 #[test]
+fn kafka_python_commits_aborts_and_fences_transactions() {
+    client_program("python", "transactions_kafka_python");
+}
+
+#[test]
 fn kafkajs_commits_aborts_and_fences_transactions() {
     client_program("node", "transactions");
 }
