@@ -1,22 +1,27 @@
 //! Length-prefixed frames from a byte stream (Kafka protocol guide, "Network").
 //!
 //! The buffer grows with what has arrived, never with what the prefix promises, so that a hostile length costs
-//! its sender the bytes. Where the memory of requests is limited, a frame is read on only once it is let in.
+//! its sender the bytes, and a connection that waits for its next request has none. Where the memory of requests is limited, a
+//! frame is read on only once it is let in.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use crate::wire::memory::{Held, RequestMemory};
 
 /// Smallest free space offered to one read. Unit: bytes.
 const READ_SIZE_MIN: usize = 16 * 1024;
 
-/// Space for the first bytes of a frame: the requests that producers usually send fit without growing.
-/// Unit: bytes.
+/// Space for a frame of which the first bytes have arrived: the requests that producers usually send fit without
+/// growing. Unit: bytes.
 const GROWTH_FIRST: usize = 128 * 1024;
 
 /// Largest step by which the buffer grows ahead of what has arrived. Unit: bytes.
@@ -89,11 +94,9 @@ impl<R: AsyncRead + Unpin> Frames<R> {
                 Some(total) => total - self.buffer.len(),
                 None => PREFIX,
             };
-            // As much again as has arrived: thousands that announce much and send little stay cheap.
-            let step = self.buffer.len().clamp(GROWTH_FIRST, GROWTH_MAX);
-            self.buffer.reserve(missing.clamp(READ_SIZE_MIN, step));
-            let read = self.stream.read_buf(&mut self.buffer);
-            let read = match self.idle_max {
+            let idle_max = self.idle_max;
+            let read = self.read(missing);
+            let read = match idle_max {
                 Some(idle) => tokio::time::timeout(idle, read).await.map_err(|_| FrameError::Idle(idle))?,
                 None => read.await,
             };
@@ -101,6 +104,33 @@ impl<R: AsyncRead + Unpin> Frames<R> {
                 return if self.buffer.is_empty() { Ok(None) } else { Err(FrameError::Torn) };
             }
         }
+    }
+
+    /// What has arrived, and how much that is; 0 at the end of the stream.
+    async fn read(&mut self, missing: usize) -> io::Result<usize> {
+        if self.buffer.is_empty() {
+            // Gone with the frame that was cut from it: thousands may wait for a long time now.
+            self.buffer = BytesMut::new();
+            return poll_fn(|context| self.poll_first(context)).await;
+        }
+        // As much again as has arrived: thousands that announce much and send little stay cheap.
+        let step = self.buffer.len().clamp(GROWTH_FIRST, GROWTH_MAX);
+        self.buffer.reserve(missing.clamp(READ_SIZE_MIN, step));
+        self.stream.read_buf(&mut self.buffer).await
+    }
+
+    /// The first bytes of a frame, into a buffer that is made once they are there.
+    fn poll_first(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut place = [MaybeUninit::<u8>::uninit(); READ_SIZE_MIN];
+        let mut read = ReadBuf::uninit(&mut place);
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut read))?;
+        let read = read.filled();
+        let announced =
+            read.first_chunk().map_or(0, |prefix| usize::try_from(i32::from_be_bytes(*prefix)).unwrap_or(0));
+        let expected = announced.saturating_add(PREFIX).min(GROWTH_FIRST);
+        self.buffer.reserve(expected.max(read.len()));
+        self.buffer.extend_from_slice(read);
+        Poll::Ready(Ok(read.len()))
     }
 
     /// Ends when the peer has closed the connection; what arrives meanwhile is kept for [`Frames::next`]. Who sends much
@@ -142,6 +172,8 @@ impl<R: AsyncRead + Unpin> Frames<R> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     async fn read_all(bytes: &[u8], max: usize) -> Result<Vec<Bytes>, FrameError> {
@@ -212,5 +244,15 @@ mod tests {
         drop(client);
         assert!(matches!(frames.next().await, Err(FrameError::Torn)));
         assert!(frames.buffer.capacity() <= 2 * GROWTH_FIRST);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_request_keeps_no_memory_for_it() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let mut frames = Frames::new(server, 100);
+        tokio::io::AsyncWriteExt::write_all(&mut client, b"\0\0\0\x01a").await.expect("sent");
+        assert_eq!(frames.next().await.expect("a frame"), Some(Bytes::from_static(b"a")));
+        assert!(frames.next().now_or_never().is_none(), "it waits");
+        assert_eq!(frames.buffer.capacity(), 0);
     }
 }
