@@ -81,9 +81,12 @@ impl StorageError {
     /// A full disk or quota: appends fail, reads and deletions go on, and space may come back.
     #[must_use]
     pub fn is_out_of_space(&self) -> bool {
-        matches!(self, StorageError::Io { source, .. }
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+        matches!(self, StorageError::Io { source, .. } if is_out_of_space(source))
     }
+}
+
+pub(crate) fn is_out_of_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Why nothing was appended. The log is unchanged.

@@ -1,6 +1,7 @@
 //! What the controller asks of this broker's replicas: LeaderAndIsr and StopReplica.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use coordinator::replication::{Obedience, StaleRole, Standing, check_role, may_stop};
@@ -320,14 +321,34 @@ impl Partitions {
 
     fn delete_hosted(&self, id: &TopicPartition, hosted: &Hosted) -> Result<(), ResponseError> {
         let name = directory::delete_name(id, Uuid::new_v4().as_u128());
-        let renamed = hosted.partition.rename_folder(&name);
-        let folder = renamed.map_err(|error| {
-            self.report(hosted.directory, &error);
-            error.wire()
-        })?;
+        let folder = match hosted.partition.rename_folder(&name) {
+            Err(error) if error.is_out_of_space() => {
+                let folder = hosted.partition.lock().log.folder();
+                return self.delete_at_once(id, hosted.directory, &folder);
+            }
+            renamed => renamed.map_err(|error| self.refused_by(hosted.directory, &error))?,
+        };
         info!(partition = %id, "replica deleted; its files go after file.delete.delay.ms");
         self.condemn(hosted.directory, folder, hosted.partition.config().log.file_delete_delay_ms);
         Ok(())
+    }
+
+    /// On a disk that is too full for the name of a deleted folder: no deletion waits for the room that it makes.
+    fn delete_at_once(
+        &self,
+        id: &TopicPartition,
+        directory: usize,
+        folder: &Path,
+    ) -> Result<(), ResponseError> {
+        let removed = self.directories[directory].directory.remove_folder(folder);
+        removed.map_err(|error| self.refused_by(directory, &error))?;
+        info!(partition = %id, "replica deleted with its files: the disk is full");
+        Ok(())
+    }
+
+    fn refused_by(&self, directory: usize, error: &StorageError) -> ResponseError {
+        self.report(directory, error);
+        error.wire()
     }
 
     /// Deletes what of a partition is not open yet, or on its way to be. Its folders have another name when this returns:
@@ -341,10 +362,13 @@ impl Partitions {
         for (directory, folder) in unopened {
             let name = directory::delete_name(id, Uuid::new_v4().as_u128());
             let state = &self.directories[directory];
-            let renamed = state.directory.rename_folder(&folder, &name).map_err(|error| {
-                self.report(directory, &error);
-                error.wire()
-            })?;
+            let renamed = match state.directory.rename_folder(&folder, &name) {
+                Err(error) if error.is_out_of_space() => {
+                    self.delete_at_once(id, directory, &folder)?;
+                    false
+                }
+                renamed => renamed.map_err(|error| self.refused_by(directory, &error))?,
+            };
             if renamed {
                 info!(partition = %id, "replica deleted while its log was checked; its files go after file.delete.delay.ms");
                 let delay = self.configs.of(&id.topic).log.file_delete_delay_ms;
@@ -446,4 +470,28 @@ fn stops(request: &StopReplicaRequest) -> Vec<(TopicPartition, LeaderEpoch, bool
         stops.insert(id, (LeaderEpoch::NONE, request.delete_partitions));
     }
     stops.into_iter().map(|(id, (epoch, delete))| (id, epoch, delete)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::disk::faulty::{FaultyDisk, Operation};
+
+    use super::*;
+    use crate::partition::specimen::{append, delete, folders, id, lead, open};
+
+    #[test]
+    fn a_replica_is_deleted_where_the_disk_is_too_full_for_the_name_of_a_deleted_folder() {
+        let root = tempfile::tempdir().expect("a folder");
+        let disk = FaultyDisk::new();
+        let partitions = open(Arc::new(disk.clone()), root.path()).expect("opened");
+        assert!(append(&lead(&partitions), "something"));
+        disk.fail(Operation::Rename, "", libc::ENOSPC);
+
+        assert_eq!(delete(&partitions), 0);
+
+        assert!(folders(root.path()).is_empty());
+        assert!(partitions.get(&id()).is_none());
+        disk.heal();
+        assert!(append(&lead(&partitions), "of a topic of the same name"));
+    }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kafka_protocol::messages::leader_and_isr_request::{LeaderAndIsrPartitionState, LeaderAndIsrTopicState};
-use kafka_protocol::messages::{BrokerId as WireId, LeaderAndIsrRequest, TopicName};
+use kafka_protocol::messages::stop_replica_request::{StopReplicaPartitionState, StopReplicaTopicState};
+use kafka_protocol::messages::{BrokerId as WireId, LeaderAndIsrRequest, StopReplicaRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use storage::batch::{BatchBuilder, BatchOptions, Origin, headers, records};
 use storage::directory::LogDirectory;
@@ -47,7 +48,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, root: &Path) -> Result<Partitions, Stora
     Ok(partitions)
 }
 
-pub(super) fn name() -> TopicName {
+fn name() -> TopicName {
     TopicName(StrBytes::from_static_str("t"))
 }
 
@@ -66,6 +67,14 @@ pub(super) fn lead(partitions: &Partitions) -> Arc<Partition> {
         partitions.leader_and_isr(&LeaderAndIsrRequest::default().with_topic_states(vec![topic]));
     assert_eq!(answer.topics[0].partition_errors[0].error_code, 0);
     partitions.get(&id()).expect("made")
+}
+
+/// Deletes the partition, as a controller has it; yields the code.
+pub(super) fn delete(partitions: &Partitions) -> i16 {
+    let state = StopReplicaPartitionState::default().with_leader_epoch(-1).with_delete_partition(true);
+    let topic = StopReplicaTopicState::default().with_topic_name(name()).with_partition_states(vec![state]);
+    let (answer, _) = partitions.stop_replica(&StopReplicaRequest::default().with_topic_states(vec![topic]));
+    answer.partition_errors[0].error_code
 }
 
 pub(super) fn append(partition: &Partition, value: &str) -> bool {

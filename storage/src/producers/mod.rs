@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::disk::Disk;
-use crate::error::StorageError;
-use crate::segment::files::DELETED;
+use crate::error::{StorageError, is_out_of_space};
+use crate::segment::files::{DELETED, remove_at_once};
 use crate::types::{Offset, ProducerId, TimestampMs};
 
 pub(crate) use append::{Incoming, Update};
@@ -395,6 +395,7 @@ impl Producers {
         match disk.rename(&path, &marked) {
             Ok(()) => Ok(Some(marked)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if is_out_of_space(&error) => remove_at_once(disk, &path).map(|()| None),
             Err(error) => Err(StorageError::io("rename", &path)(error)),
         }
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::disk::{Disk, DiskFile, Open};
-use crate::error::StorageError;
+use crate::error::{StorageError, is_out_of_space};
 use crate::types::Offset;
 
 /// Marks files that are removed when `file.delete.delay.ms` has passed.
@@ -128,6 +128,15 @@ impl Home {
     }
 }
 
+/// Instead of a longer name, which may want a block more of the folder than a full disk has: deletions make room there, so
+/// none may wait for it.
+pub(crate) fn remove_at_once(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
+    match disk.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StorageError::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
 /// The files of one segment; all of them change their suffix together.
 #[derive(Debug)]
 pub(crate) struct Files {
@@ -177,6 +186,9 @@ impl Files {
                     if self.disk().exists(&to).map_err(StorageError::io("look for", &to))? {
                         renamed.push(to);
                     }
+                }
+                Err(error) if next == Stage::Deleted && is_out_of_space(&error) => {
+                    remove_at_once(self.disk(), &from)?;
                 }
                 Err(error) => return Err(StorageError::io("rename", &from)(error)),
             }

@@ -3,14 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use kafka_protocol::messages::StopReplicaRequest;
-use kafka_protocol::messages::stop_replica_request::{StopReplicaPartitionState, StopReplicaTopicState};
 use storage::disk::faulty::FaultyDisk;
 use storage::disk::powered::{Dice, PoweredDisk, first_seed};
 use storage::types::TimestampMs;
 
 use super::*;
-use crate::partition::specimen::{append, flush, folders, id, lead, name, open, values};
+use crate::partition::specimen::{append, delete, flush, folders, id, lead, open, values};
 
 /// Of what a cut may leave, so many samples are looked at.
 const SAMPLES: u64 = 2;
@@ -114,12 +112,7 @@ fn a_power_cut_at_every_operation_of_a_deletion_leaves_a_partition_whole_or_none
         let (partitions, partition) = begun(&disk, root.path());
         drop(partition);
         disk.fail_after(cut);
-        let state = StopReplicaPartitionState::default().with_leader_epoch(-1).with_delete_partition(true);
-        let topic =
-            StopReplicaTopicState::default().with_topic_name(name()).with_partition_states(vec![state]);
-        let (answer, _) =
-            partitions.stop_replica(&StopReplicaRequest::default().with_topic_states(vec![topic]));
-        let is_deleted = answer.partition_errors[0].error_code == 0;
+        let is_deleted = delete(&partitions) == 0;
         partitions.remove_condemned(TimestampMs(i64::MAX));
         let done = !disk.has_failed();
         drop(partitions);

@@ -231,7 +231,7 @@ fn a_deletion_that_fails_goes_on_where_it_stopped_and_leaves_no_hole() {
             }
             log.set_high_watermark(log.end());
             log.delete_records(Offset(12)).expect("deleted");
-            disk.fail_once(Operation::Rename, suffix, after, libc::ENOSPC);
+            disk.fail_once(Operation::Rename, suffix, after, libc::EIO);
             let failed = log.expire(NOW).is_err();
             assert_eq!(failed, disk.is_spent(), "{suffix} after {after}");
             log.delete_records(Offset(18)).expect("deleted");
@@ -248,4 +248,30 @@ fn a_deletion_that_fails_goes_on_where_it_stopped_and_leaves_no_hole() {
             assert!(log.start() > Offset(12), "{suffix} after {after}: {:?}", log.start());
         }
     }
+}
+
+#[test]
+fn what_is_deleted_goes_at_once_where_the_disk_is_too_full_for_longer_names() {
+    let config = LogConfig { file_delete_delay_ms: 3_600_000, ..small_segments(300) };
+    let (disk, place) = faulty(config);
+    let mut log = place.open(LastStop::Clean);
+    for _ in 0..20 {
+        put(&mut log, &["value"]);
+    }
+    log.set_high_watermark(log.end());
+    let before = place.names().len();
+    disk.fail(Operation::Rename, "", libc::ENOSPC);
+    log.delete_records(Offset(12)).expect("deleted");
+
+    let deleted = log.expire(NOW).expect("expired");
+
+    let names = place.names();
+    assert!(deleted > 2 && names.len() < before - 3 * deleted, "{names:?}");
+    assert!(!names.iter().any(|name| name.ends_with(".deleted")), "{names:?}");
+    assert_eq!(contents(&log, 12).len(), 8);
+    disk.heal();
+    put(&mut log, &["there is room"]);
+    drop(log);
+    let log = place.open(LastStop::Killed);
+    assert_eq!((log.start(), contents(&log, 12).len()), (Offset(12), 9), "{names:?}");
 }
