@@ -161,7 +161,15 @@ fn on_its_own_coordinator_a_killed_broker_is_back_without_waiting() {
 
     broker.kill();
     let killed = Instant::now();
-    broker.restart();
+    broker.spawn();
+    let mut first = None;
+    until("it listens", || {
+        first = broker.try_connect();
+        first.is_some()
+    });
+    let told = metadata(&mut first.expect("a connection"), "kept").expect("an answer");
+    assert_ne!(told.topics[0].error_code, UNKNOWN_TOPIC_OR_PARTITION, "however early somebody asks");
+    broker.wait_until_it_answers();
 
     let took = killed.elapsed();
     let log = broker.whole_log();
@@ -170,6 +178,8 @@ fn on_its_own_coordinator_a_killed_broker_is_back_without_waiting() {
     assert!(took < Duration::from_secs(40), "as long as the session would have lasted: {took:?}");
     assert_eq!(produce(&mut broker.connect(), "kept", 0, &Batch::of(&["two"]).encode()), 1);
 }
+
+const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 
 /// Entries of the log directory that belong to partitions of the topic, those marked for deletion too.
 fn folders(log_dir: &Path, topic: &str) -> Vec<String> {

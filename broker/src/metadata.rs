@@ -5,7 +5,8 @@
 //! the request does).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use coordinator::groups::consumer::{TopicInfo, Topics};
 use coordinator::replication::is_old_news;
@@ -13,10 +14,13 @@ use kafka_protocol::messages::update_metadata_request::{
     UpdateMetadataBroker, UpdateMetadataPartitionState, UpdateMetadataRequest,
 };
 use storage::types::{BrokerId, LeaderEpoch, TopicId, TopicPartition};
+use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 /// The leader of a partition whose topic is being deleted, as the controller announces it.
 const LEADER_DURING_DELETE: i32 = -2;
+/// The first topics are told milliseconds after the start where there is a controller.
+const FIRST_WORD_MAX: Duration = Duration::from_secs(2);
 
 /// Where clients of one listener reach a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -221,6 +225,8 @@ pub(crate) struct MetadataCache {
     /// One update at a time: each is built upon the one before.
     updating: Mutex<()>,
     changed: tokio::sync::watch::Sender<()>,
+    /// When somebody first asked for topics and none were known.
+    first_asked: OnceLock<Instant>,
 }
 
 impl Default for MetadataCache {
@@ -229,6 +235,7 @@ impl Default for MetadataCache {
             current: RwLock::default(),
             updating: Mutex::default(),
             changed: tokio::sync::watch::Sender::new(()),
+            first_asked: OnceLock::new(),
         }
     }
 }
@@ -237,6 +244,19 @@ impl MetadataCache {
     /// One consistent state. Take it once per request.
     pub(crate) fn snapshot(&self) -> Arc<MetadataSnapshot> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until topics are known where there are logs of some, `FIRST_WORD_MAX` after the first time at most. A broker
+    /// that was restarted serves before the controller has told it of any, and clients that hear of none give up.
+    pub(crate) async fn first_topics(&self, has_logs: impl FnOnce() -> bool) {
+        let knows = || self.snapshot().topics().len() > 0;
+        if knows() || !has_logs() {
+            return;
+        }
+        let deadline = *self.first_asked.get_or_init(Instant::now) + FIRST_WORD_MAX;
+        let mut changes = self.changes();
+        let heard = async { while !knows() && changes.changed().await.is_ok() {} };
+        let _without_a_controller = timeout_at(deadline, heard).await;
     }
 
     /// Wakes after each update, for those that wait until a topic appears or has a leader.
@@ -494,6 +514,36 @@ mod tests {
         assert_eq!(snapshot.topic_id("orders"), ID);
         assert_eq!(snapshot.partition("orders", 0).expect("partition 0").leader, BrokerId(2));
         assert_eq!(snapshot.node(BrokerId(1), "PLAINTEXT").map(|endpoint| endpoint.port), Some(9092));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_there_are_logs_the_first_topics_are_waited_for_though_once_and_not_for_ever() {
+        let cache = MetadataCache::default();
+        let began = Instant::now();
+        cache.first_topics(|| false).await;
+        assert_eq!(
+            began.elapsed(),
+            Duration::ZERO,
+            "a broker without logs knows that there is nothing to wait for"
+        );
+
+        let told = async {
+            cache.update(&request(vec![]));
+            tokio::task::yield_now().await;
+            cache.update(&request(vec![topic("orders", ID, vec![partition(0, 1)])]));
+        };
+        let asked = async {
+            cache.first_topics(|| true).await;
+            cache.snapshot().topic("orders").is_some()
+        };
+        assert!(tokio::join!(asked, told).0);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+
+        let cache = MetadataCache::default();
+        for _ in 0..2 {
+            cache.first_topics(|| true).await;
+            assert_eq!(began.elapsed(), FIRST_WORD_MAX);
+        }
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub(crate) async fn handle(
     context: &Context,
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
+    house.metadata.first_topics(|| !house.partitions.all().is_empty()).await;
     if let Some(topic) = topic_of(request.key_type)
         && house.metadata.snapshot().topic(topic).is_none()
     {

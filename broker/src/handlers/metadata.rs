@@ -30,6 +30,7 @@ pub(crate) async fn handle(
         Ok(wanted) => wanted,
         Err(error) => return refused(&request, error),
     };
+    house.metadata.first_topics(|| !house.partitions.all().is_empty()).await;
     let metadata = house.metadata.snapshot();
     let view = View { metadata: &metadata, listener: &context.connection.listener, version };
     let (mut topics, missing) = view.topics(&wanted);
