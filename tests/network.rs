@@ -104,7 +104,9 @@ impl Wired<'_> {
         let id = self.trial.find(victim);
         self.cut(id, &self.zookeeper(), cut);
         self.trial.cluster.broker(id).wait_until_it_is_forgotten();
+        self.trial.note("  ZooKeeper has forgotten it");
         self.trial.workload.wait_for_more(MORE);
+        self.trial.note("  served without it");
         self.mend(id, &self.zookeeper(), cut);
         self.trial.settle();
     }
