@@ -140,6 +140,7 @@ fn news(talk: &Conversation, name: &str, leader: i32, version: i16) -> UpdateMet
     let alive = UpdateMetadataBroker::default()
         .with_v0_host(text("127.0.0.1"))
         .with_v0_port(port)
+        .with_rack(None)
         .with_endpoints(vec![endpoint]);
     let state = UpdateMetadataPartitionState::default()
         .with_controller_epoch(CONTROLLER_EPOCH)
