@@ -198,6 +198,7 @@ struct Broker {
 impl Broker {
     async fn start(config: &Arc<BrokerConfig>, coordination: &Coordinates) -> Result<Broker, ServerError> {
         let zookeeper = &coordination.zookeeper;
+        zookeeper.be_patient(true);
         registration::make_persistent_paths(zookeeper).await?;
         let cluster_id = registration::cluster_id(zookeeper).await?;
         let opened = open_directories(config)?;
@@ -222,6 +223,7 @@ impl Broker {
         let epoch =
             registration::register(zookeeper, &broker, coordination, former_max, clock::wall()).await?;
         house.set_broker_epoch(epoch);
+        zookeeper.be_patient(false);
         let mut housekeeping = housekeeping::start(&partitions, &house.live);
         let settings = controller_settings(config, me);
         let presence = Arc::new(Presence::new(broker));

@@ -2,9 +2,11 @@
 //!
 //! The crate declares a session expired by itself when the ensemble was away for 7/5 of the timeout; Kafka does so only
 //! when a server says it. So a client that gave up is replaced by one that re-attaches to the same session, and only a
-//! refused re-attachment begins a new one. Every call has a deadline; a lost connection is waited out within it.
+//! refused re-attachment begins a new one. Every call has a deadline, but those of a start; a lost connection is waited out
+//! within it.
 //! Nothing here knows what a znode means.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -20,6 +22,9 @@ use crate::config::coordinates::ConnectString;
 
 /// Pause between two attempts to reach the ensemble.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// The deadline of calls without one.
+const WITHOUT_END: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// How long a clean stop waits for the session to be closed.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
@@ -107,6 +112,8 @@ pub(crate) struct ZooKeeper {
     session: watch::Sender<SessionView>,
     /// Bound of each call. The session timeout: after it nothing can be relied upon anyway.
     call_max: Duration,
+    /// Calls have no bound.
+    is_patient: AtomicBool,
 }
 
 /// All that is needed to connect once more.
@@ -177,9 +184,16 @@ impl ZooKeeper {
             current: RwLock::new(Some(client)),
             session: watch::Sender::new(SessionView { number: 1, attachment: 1 }),
             call_max: session_timeout,
+            is_patient: AtomicBool::new(false),
         });
         tokio::spawn(keep_session(Arc::downgrade(&zookeeper)));
         Ok(zookeeper)
+    }
+
+    /// Whether calls from here on are answered however long ZooKeeper is silent, instead of failing after a session's time. As in
+    /// Kafka's broker that is for a start: nothing rests on a session yet.
+    pub(crate) fn be_patient(&self, patient: bool) {
+        self.is_patient.store(patient, Ordering::Relaxed);
     }
 
     /// The id of the current session, as ZooKeeper shows it in `ephemeralOwner`.
@@ -316,7 +330,8 @@ impl ZooKeeper {
         F: Fn(zk::Client) -> Fut,
         Fut: Future<Output = Result<T, zk::Error>>,
     {
-        let deadline = Instant::now() + self.call_max;
+        let call_max = if self.is_patient.load(Ordering::Relaxed) { WITHOUT_END } else { self.call_max };
+        let deadline = Instant::now() + call_max;
         loop {
             let client = self.client().ok_or(zk::Error::ClientClosed)?;
             // Held for one attempt: while ZooKeeper is away, nobody's pause takes another one's turn.

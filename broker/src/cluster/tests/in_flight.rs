@@ -1,4 +1,4 @@
-//! How much ZooKeeper is asked at once.
+//! How much ZooKeeper is asked at once, and how long for.
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -13,8 +13,8 @@ const QUESTIONS: usize = 20;
 /// What a man in the middle sees. Pings and watches count for nothing.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
-    /// No answer is let through unless `MAX` requests are under way, or nothing more is to come.
-    holds: bool,
+    /// No answer is let through unless so many requests are under way, or nothing more is to come, or this has ended.
+    holds: Option<usize>,
     asked: usize,
     under_way: usize,
     most: usize,
@@ -37,7 +37,7 @@ async fn pass_questions(near: OwnedReadHalf, far: OwnedWriteHalf, seen: &watch::
     let (mut near, mut far) = (near, far);
     while let Ok((xid, frame)) = hear(&mut near).await {
         seen.send_modify(|seen| {
-            if xid > 0 && seen.holds {
+            if xid > 0 && seen.holds.is_some() {
                 seen.asked += 1;
                 seen.under_way += 1;
                 seen.most = seen.most.max(seen.under_way);
@@ -53,8 +53,10 @@ async fn pass_answers(far: OwnedReadHalf, near: OwnedWriteHalf, seen: &watch::Se
     let (mut far, mut near, mut changes) = (far, near, seen.subscribe());
     while let Ok((xid, frame)) = hear(&mut far).await {
         let holds = seen.borrow().holds;
-        if xid > 0 && holds {
-            let full = |seen: &Seen| seen.under_way >= MAX || seen.asked >= QUESTIONS;
+        if xid > 0 && holds.is_some() {
+            let full = |seen: &Seen| {
+                seen.holds.is_none_or(|enough| seen.under_way >= enough) || seen.asked >= QUESTIONS
+            };
             let _ = changes.wait_for(full).await;
             seen.send_modify(|seen| seen.under_way -= 1);
         }
@@ -73,25 +75,29 @@ async fn stand_between(near: TcpStream, far: TcpStream, seen: watch::Sender<Seen
     }
 }
 
-#[tokio::test]
-async fn as_many_requests_are_under_way_as_are_allowed_and_no_more() {
+/// Where a client finds the server with the man in the middle.
+async fn way_past(seen: watch::Sender<Seen>) -> (String, u16) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("bound").port();
-    let seen = watch::Sender::new(Seen::default());
     let server = ensemble::server().await;
-    let watched = seen.clone();
     tokio::spawn(async move {
         loop {
             let (near, _) = listener.accept().await.expect("a connection");
             // Until the server is up the client tries again.
             let Ok(far) = TcpStream::connect(&server).await else { continue };
-            tokio::spawn(stand_between(near, far, watched.clone()));
+            tokio::spawn(stand_between(near, far, seen.clone()));
         }
     });
-    let way = ("127.0.0.1".to_owned(), port);
+    ("127.0.0.1".to_owned(), port)
+}
+
+#[tokio::test]
+async fn as_many_requests_are_under_way_as_are_allowed_and_no_more() {
+    let seen = watch::Sender::new(Seen::default());
+    let way = way_past(seen.clone()).await;
     let zookeeper = ensemble::connect_by(way, "in-flight", Duration::from_secs(30), MAX).await;
 
-    seen.send_modify(|seen| seen.holds = true);
+    seen.send_modify(|seen| seen.holds = Some(MAX));
     let mut asking = JoinSet::new();
     for question in 0..QUESTIONS {
         let zookeeper = Arc::clone(&zookeeper);
@@ -102,4 +108,29 @@ async fn as_many_requests_are_under_way_as_are_allowed_and_no_more() {
     assert!(all.iter().all(|answer| matches!(answer, Ok(None))), "{all:?}");
     let seen = *seen.borrow();
     assert_eq!((seen.asked, seen.most), (QUESTIONS, MAX));
+}
+
+#[tokio::test]
+async fn who_starts_waits_for_an_answer_for_longer_than_a_session_and_who_serves_does_not() {
+    let seen = watch::Sender::new(Seen::default());
+    let way = way_past(seen.clone()).await;
+    let session = Duration::from_secs(2);
+    let starting = ensemble::connect_by(way.clone(), "starting", session, MAX).await;
+    let serving = ensemble::connect_by(way, "serving", session, MAX).await;
+    starting.be_patient(true);
+
+    seen.send_modify(|seen| seen.holds = Some(usize::MAX));
+    let waiting = {
+        let starting = Arc::clone(&starting);
+        tokio::spawn(async move { starting.get("/nothing").await })
+    };
+    let mut asked = seen.subscribe();
+    timeout(PATIENCE, asked.wait_for(|seen| seen.asked > 0)).await.expect("in time").expect("it is seen");
+    let given_up = timeout(PATIENCE, serving.get("/nothing")).await.expect("it ends in time");
+    assert!(matches!(given_up, Err(zookeeper_client::Error::Timeout)), "{given_up:?}");
+
+    assert!(!waiting.is_finished(), "asked before the one that has given up");
+    seen.send_modify(|seen| seen.holds = None);
+    let answer = timeout(PATIENCE, waiting).await.expect("it is answered in time").expect("no panic");
+    assert!(matches!(answer, Ok(None)), "{answer:?}");
 }
