@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use storage::batch::{
-    BatchBuilder, BatchOptions, BatchProducer, Origin, ProduceRules, TargetCompression, TimestampType,
-    headers, prepare,
+    BatchBuilder, BatchOptions, BatchProducer, Origin, TargetCompression, headers, prepare,
 };
 use storage::config::LogConfig;
 use storage::directory::LastStop;
 use storage::disk::OsDisk;
 use storage::log::{Appended, LeaderAppend, Log, LogOptions};
 use storage::producers::{ProducerSettings, VerificationGuard};
+use storage::specimen::rules;
 use storage::store::Store;
 use storage::types::{LeaderEpoch, Offset, TimestampMs, TopicPartition};
 use support::records::now_ms;
@@ -125,16 +125,7 @@ fn open(folder: &Path, last_stop: LastStop) -> Log {
 
 fn append(log: &mut Log, batch: &Bytes) -> Appended {
     let origin = Origin::Client { produce_version: 9 };
-    let rules = ProduceRules {
-        partition: TopicPartition::new(TOPIC, 0),
-        origin,
-        compression: TargetCompression::Producer,
-        timestamp_type: TimestampType::CreateTime,
-        timestamp_before_max_ms: i64::MAX,
-        timestamp_after_max_ms: i64::MAX,
-        max_message_bytes: 1 << 20,
-        compacted: false,
-    };
+    let rules = rules(&TopicPartition::new(TOPIC, 0), origin);
     let now = TimestampMs(now_ms());
     let prepared = prepare(batch.clone(), &rules, now).expect("accepted").expect("a batch");
     let how = LeaderAppend { origin, epoch: LeaderEpoch(0), verification: VerificationGuard::NONE, now };

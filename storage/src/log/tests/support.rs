@@ -6,8 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::batch::{
-    BatchBuilder, BatchOptions, BatchProducer, EndTransaction, Origin, Prepared, ProduceRules,
-    TargetCompression, TimestampType, prepare, records,
+    BatchBuilder, BatchOptions, BatchProducer, EndTransaction, Origin, Prepared, prepare, records,
 };
 use crate::config::LogConfig;
 use crate::directory::LastStop;
@@ -16,6 +15,7 @@ use crate::disk::faulty::FaultyDisk;
 use crate::error::{AppendError, StorageError};
 use crate::log::{Appended, LeaderAppend, Log, LogOptions};
 use crate::producers::{ProducerSettings, VerificationGuard};
+use crate::specimen::rules;
 use crate::store::Store;
 use crate::types::{LeaderEpoch, Offset, ProducerId, TimestampMs, TopicPartition};
 
@@ -123,16 +123,7 @@ pub(super) fn marker_batch(producer: BatchProducer, end: EndTransaction, coordin
 }
 
 pub(super) fn prepared(bytes: Bytes, origin: Origin) -> Prepared {
-    let rules = ProduceRules {
-        partition: TopicPartition::new("t", 0),
-        origin,
-        compression: TargetCompression::Producer,
-        timestamp_type: TimestampType::CreateTime,
-        timestamp_before_max_ms: i64::MAX,
-        timestamp_after_max_ms: i64::MAX,
-        max_message_bytes: 1 << 20,
-        compacted: false,
-    };
+    let rules = rules(&TopicPartition::new("t", 0), origin);
     prepare(bytes, &rules, NOW).expect("accepted").expect("a batch")
 }
 
