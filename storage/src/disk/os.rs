@@ -25,10 +25,34 @@ struct OsFile {
 /// Keeps the descriptor that holds the record lock.
 #[derive(Debug)]
 struct OsLock {
-    _file: File,
+    file: File,
 }
 
 impl Lock for OsLock {}
+
+impl Drop for OsLock {
+    /// Closing the descriptor is not enough: a child that another thread has just forked holds a copy of it until it
+    /// executes its program, and the lock lives as long as any copy.
+    fn drop(&mut self) {
+        if let Err(error) = record_lock(&self.file, libc::F_UNLCK) {
+            tracing::debug!("a lock is given back by closing its file alone: {error}");
+        }
+    }
+}
+
+/// Takes (`F_WRLCK`) or gives back (`F_UNLCK`) an open-file-description lock on the whole file, which excludes both
+/// Apache's process lock and a second broker in this process.
+fn record_lock(file: &File, kind: libc::c_int) -> io::Result<()> {
+    // SAFETY: `flock` is plain data and zero is a valid value of every field.
+    let mut whole_file: libc::flock = unsafe { std::mem::zeroed() };
+    whole_file.l_type = kind as libc::c_short;
+    whole_file.l_whence = libc::SEEK_SET as libc::c_short;
+    // SAFETY: the descriptor is open and the pointer lives through the call.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw mut whole_file) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
 
 impl Disk for OsDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
@@ -90,20 +114,10 @@ impl Disk for OsDisk {
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        // SAFETY: `flock` is plain data and zero is a valid value of every field.
-        let mut whole_file: libc::flock = unsafe { std::mem::zeroed() };
-        whole_file.l_type = libc::F_WRLCK as libc::c_short;
-        whole_file.l_whence = libc::SEEK_SET as libc::c_short;
-        // An open-file-description lock excludes both Apache's process lock and a second broker in this process.
-        // SAFETY: the descriptor is open and the pointer lives through the call.
-        let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw mut whole_file) };
-        if result == 0 {
-            return Ok(Some(Box::new(OsLock { _file: file })));
-        }
-        let error = io::Error::last_os_error();
-        match error.raw_os_error() {
-            Some(libc::EACCES | libc::EAGAIN) => Ok(None),
-            _ => Err(error),
+        match record_lock(&file, libc::F_WRLCK) {
+            Ok(()) => Ok(Some(Box::new(OsLock { file }))),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EAGAIN)) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -252,5 +266,26 @@ impl DiskFile for OsFile {
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         Some(self.file.as_fd())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_given_back_though_a_forked_child_still_has_its_descriptor() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(".lock");
+        let file = File::create(&path).expect("created");
+        // What a child has between its fork and its program: another descriptor of the same open file.
+        let of_the_child = file.try_clone().expect("a copy");
+        record_lock(&file, libc::F_WRLCK).expect("locked");
+        let lock = OsLock { file };
+
+        assert!(OsDisk.lock(&path).expect("asked").is_none(), "held");
+        drop(lock);
+        assert!(OsDisk.lock(&path).expect("asked").is_some(), "given back");
+        drop(of_the_child);
     }
 }
