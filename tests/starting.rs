@@ -30,8 +30,13 @@ fn a_start_ends_with_one_line_that_says_all_and_a_signal_ends_the_broker_with_0(
         if !broker.is_running() {
             broker.restart();
         }
-        let log = broker.whole_log();
-        let line = log.lines().find(|line| line.contains("started in")).expect("the line of a start");
+        // It serves a moment before it says so.
+        let mut line = None;
+        until("the line of a start", || {
+            line = broker.whole_log().lines().find(|line| line.contains("started in")).map(str::to_owned);
+            line.is_some()
+        });
+        let line = line.expect("found");
         for told in [
             &format!("listening on PLAINTEXT://127.0.0.1:{}", broker.port),
             &format!("coordinated by the embedded coordinator on 127.0.0.1:{}", broker.zookeeper_port),
@@ -224,8 +229,8 @@ fn start_without_zookeeper(connect: &str) -> Ended {
     let patience = [("zookeeper.connection.timeout.ms", "2000")];
     let began = Instant::now();
     let ended = Broker::join(Kind::Ours, 1, connect, &patience).wait();
-    // Two seconds and what a busy machine adds; far below the session's 6 s and any retry of the system.
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}: {ended}", began.elapsed());
+    // Two seconds and what a busy machine adds; far below any retry of the system for a host that is silent.
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}: {ended}", began.elapsed());
     assert_eq!(ended.code, 1, "{ended}");
     assert!(ended.stderr.contains("within 2s (zookeeper.connection.timeout.ms)"), "{ended}");
     assert!(

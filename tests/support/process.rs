@@ -1,12 +1,12 @@
 //! Child processes with an end: their output is kept, their waits have deadlines, and none survives.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Condvar, LazyLock, Mutex};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -56,19 +56,61 @@ fn born(name: &str, mut command: Command) -> Child {
     answer.recv().expect("the nursery answers").unwrap_or_else(|e| panic!("{name} did not start: {e}"))
 }
 
-#[derive(Default)]
+/// What a child prints on one of its streams.
 struct Output {
+    /// Where it comes from; reading never waits.
+    source: File,
+    /// What ends a line there.
+    end: u8,
     lines: Vec<String>,
-    open_streams: usize,
+    /// The line that has no end yet.
+    begun: Vec<u8>,
+    is_open: bool,
 }
+
+impl Output {
+    /// Takes what lies in the pipe, which holds less than this takes at once.
+    fn take(&mut self) {
+        const READS: usize = 8;
+        let mut buffer = vec![0; 64 << 10];
+        for _ in 0..READS {
+            match self.source.read(&mut buffer) {
+                Ok(0) => return self.close(),
+                Ok(read) => self.cut(&buffer[..read]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                // A terminal that nobody has open any more is an error to read.
+                Err(_) => return self.close(),
+            }
+        }
+    }
+
+    fn cut(&mut self, bytes: &[u8]) {
+        self.begun.extend_from_slice(bytes);
+        let Some(last) = self.begun.iter().rposition(|byte| *byte == self.end) else { return };
+        let rest = self.begun.split_off(last + 1);
+        let whole = std::mem::replace(&mut self.begun, rest);
+        let lines = whole[..last].split(|byte| *byte == self.end);
+        self.lines.extend(lines.map(|line| String::from_utf8_lossy(line).into_owned()));
+    }
+
+    fn close(&mut self) {
+        if !self.begun.is_empty() {
+            self.lines.push(String::from_utf8_lossy(&std::mem::take(&mut self.begun)).into_owned());
+        }
+        self.is_open = false;
+    }
+}
+
+type Kept = Arc<(Mutex<Output>, Condvar)>;
 
 /// A running child, its standard output and error read line by line as they come.
 pub(crate) struct Process {
     name: String,
     child: Child,
     stdin: Option<ChildStdin>,
-    stdout: Arc<(Mutex<Output>, Condvar)>,
-    stderr: Arc<(Mutex<Output>, Condvar)>,
+    stdout: Kept,
+    stderr: Kept,
     ended: Option<ExitStatus>,
 }
 
@@ -147,20 +189,19 @@ impl Process {
     #[track_caller]
     pub(crate) fn wait_for_line(&self, patience: Duration, wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + patience;
-        let (output, changed) = &*self.stdout;
         let mut seen = 0;
-        let mut guard = output.lock().unwrap();
+        let mut guard = looked_at(&self.stdout);
         loop {
             if let Some(line) = guard.lines[seen..].iter().find(|line| wanted(line)) {
                 return line.clone();
             }
             seen = guard.lines.len();
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || guard.open_streams == 0 {
+            if left.is_zero() || !guard.is_open {
                 drop(guard);
                 panic!("{} did not print the expected line\n{}", self.name, self.log());
             }
-            guard = changed.wait_timeout(guard, left).unwrap().0;
+            guard = self.stdout.1.wait_timeout(guard, left).unwrap().0;
         }
     }
 
@@ -307,33 +348,46 @@ fn terminal() -> std::io::Result<(File, File)> {
 }
 
 /// Lines of a stream as they come, each ended by the byte `end`.
-fn keep(stream: impl Read + Send + 'static, end: u8) -> Arc<(Mutex<Output>, Condvar)> {
-    let kept = Arc::new((Mutex::new(Output { lines: Vec::new(), open_streams: 1 }), Condvar::new()));
+fn keep(stream: impl Into<OwnedFd>, end: u8) -> Kept {
+    let source = File::from(stream.into());
+    let descriptor = source.as_raw_fd();
+    // SAFETY: the descriptor is open, and its description is nobody else's: the child has the other end.
+    let never_waits = unsafe { libc::fcntl(descriptor, libc::F_SETFL, libc::O_NONBLOCK) };
+    assert_eq!(never_waits, 0, "{}", std::io::Error::last_os_error());
+    let output = Output { source, end, lines: Vec::new(), begun: Vec::new(), is_open: true };
+    let kept = Arc::new((Mutex::new(output), Condvar::new()));
     let keeper = Arc::clone(&kept);
     thread::spawn(move || {
-        let mut reader = BufReader::new(stream);
-        let mut line = Vec::new();
-        while reader.read_until(end, &mut line).is_ok_and(|n| n > 0) {
-            let ended = line.last() == Some(&end);
-            let shown = String::from_utf8_lossy(&line[..line.len() - usize::from(ended)]).into_owned();
-            keeper.0.lock().unwrap().lines.push(shown);
-            keeper.1.notify_all();
-            line.clear();
+        loop {
+            let mut something = libc::pollfd { fd: descriptor, events: libc::POLLIN, revents: 0 };
+            // SAFETY: the descriptor is open as long as `keeper` is, and `something` outlives the call.
+            unsafe { libc::poll(&raw mut something, 1, -1) };
+            if !looked_at(&keeper).is_open {
+                return;
+            }
         }
-        keeper.0.lock().unwrap().open_streams = 0;
-        keeper.1.notify_all();
     });
     kept
 }
 
+/// The stream with all that was printed before this call: the thread that keeps it may be a little behind.
+fn looked_at(stream: &(Mutex<Output>, Condvar)) -> MutexGuard<'_, Output> {
+    let mut output = stream.0.lock().unwrap();
+    if output.is_open {
+        output.take();
+        stream.1.notify_all();
+    }
+    output
+}
+
 /// A grandchild that inherited the stream may keep it open; half a minute is enough for what was written.
 fn wait_until_closed(stream: &(Mutex<Output>, Condvar)) {
-    let guard = stream.0.lock().unwrap();
-    let _ = stream.1.wait_timeout_while(guard, Duration::from_secs(30), |output| output.open_streams > 0);
+    let guard = looked_at(stream);
+    let _ = stream.1.wait_timeout_while(guard, Duration::from_secs(30), |output| output.is_open);
 }
 
 fn text(stream: &(Mutex<Output>, Condvar)) -> String {
-    let mut text = stream.0.lock().unwrap().lines.join("\n");
+    let mut text = looked_at(stream).lines.join("\n");
     if !text.is_empty() {
         text.push('\n');
     }
