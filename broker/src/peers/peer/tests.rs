@@ -163,11 +163,14 @@ async fn an_answer_above_the_limit_is_refused_by_its_length() {
 
 #[tokio::test]
 async fn a_broker_that_does_not_listen_is_unreachable_until_it_does() {
-    let (listener, mut peer) = pair(settings()).await;
-    drop(listener);
+    // Bound, so that the port is nobody else's meanwhile, and not listened on.
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let port = socket.local_addr().expect("bound").port();
+    let mut peer = Peer::new(Address { host: "127.0.0.1".into(), port }, settings());
     assert!(matches!(ask(&mut peer).await, Err(PeerError::Unreachable { .. })));
 
-    let listener = TcpListener::bind(("127.0.0.1", peer.address().port)).await.expect("the port again");
+    let listener = socket.listen(8).expect("listening");
     tokio::spawn(async move { answer_one(&mut accept(&listener).await, 5).await });
     assert_eq!(ask(&mut peer).await.expect("an answer"), 5);
 }
@@ -179,7 +182,7 @@ async fn who_cannot_be_connected_to_is_given_more_time_with_every_attempt() {
     let listener = socket.listen(1).expect("listening");
     let address = listener.local_addr().expect("bound");
     // Nobody accepts: once its queue is full, the kernel answers no one.
-    let in_time = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200));
+    let in_time = || std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1));
     let queued: Vec<_> = std::iter::from_fn(|| in_time().ok()).collect();
     assert!(!queued.is_empty());
     let setup_timeout = SetupTimeout { first: Duration::from_secs(10), max: Duration::from_secs(30) };
