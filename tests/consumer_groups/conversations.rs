@@ -22,7 +22,7 @@ use kafka_protocol::messages::{
 };
 use uuid::Uuid;
 
-use crate::asking::{Conversation, group, sorted, text, topic};
+use crate::asking::{Conversation, group, sorted, text, topic, wait_until_groups_are_loaded};
 use crate::records;
 use crate::support::process::PATIENCE;
 
@@ -44,6 +44,7 @@ fn wait_until_planned(talk: &mut Conversation, name: &str, partitions: i32) {
         assert!(Instant::now() < deadline, "no coordinator");
         std::thread::park_timeout(Duration::from_millis(20));
     }
+    wait_until_groups_are_loaded(talk);
     let all = |answer: &ConsumerGroupHeartbeatResponse| {
         let topics = answer.assignment.iter().flat_map(|assignment| &assignment.topic_partitions);
         topics.map(|topic| topic.partitions.len()).sum::<usize>() == usize::try_from(partitions).expect("few")

@@ -9,7 +9,8 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, DescribeConfigsRequest, GroupId, MetadataRequest, TopicName,
+    BrokerId, CreateTopicsRequest, DescribeConfigsRequest, GroupId, HeartbeatRequest, MetadataRequest,
+    TopicName,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 
@@ -18,6 +19,7 @@ use crate::support::seat::Broker;
 use crate::support::wire::Connection;
 
 pub(crate) const NOBODY: BrokerId = BrokerId(-1);
+const ALREADY_EXISTS: i16 = 36;
 
 pub(crate) fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_string())
@@ -146,8 +148,17 @@ impl Conversation {
             .collect();
         let creatable = new_topic(name).with_num_partitions(partitions).with_configs(configs);
         let request = CreateTopicsRequest::default().with_topics(vec![creatable]).with_timeout_ms(30_000);
-        let answer = self.prepare(7, &request);
-        assert_eq!(answer.topics[0].error_code, 0, "{answer:?}");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.prepare(7, &request);
+            // A topic of that name may still be on its way out.
+            let is_there = answer.topics[0].error_code == ALREADY_EXISTS && Instant::now() < deadline;
+            if !is_there {
+                assert_eq!(answer.topics[0].error_code, 0, "{answer:?}");
+                break;
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
         self.wait_for_leaders(name);
     }
 
@@ -176,6 +187,23 @@ impl Conversation {
         without_times(&masked)
     }
 }
+
+/// Waits until the coordinator has read all its groups: found is not yet loaded, and each partition of the offsets topic is
+/// read by itself.
+#[track_caller]
+pub(crate) fn wait_until_groups_are_loaded(talk: &mut Conversation) {
+    let deadline = Instant::now() + PATIENCE;
+    for name in IN_EVERY_PARTITION {
+        let probe = HeartbeatRequest::default().with_group_id(group(name));
+        while [14, 15, 16].contains(&talk.prepare(3, &probe).error_code) {
+            assert!(Instant::now() < deadline, "the coordinator of {name} does not load");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Keys that lie in the five partitions that internal topics have here.
+pub(crate) const IN_EVERY_PARTITION: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 /// What two brokers answered to one question.
 pub(crate) struct Compared {

@@ -21,7 +21,7 @@ use kafka_protocol::messages::{
     OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest,
 };
 
-use crate::asking::{Conversation, group, sorted, text, topic};
+use crate::asking::{Conversation, group, sorted, text, topic, wait_until_groups_are_loaded};
 use crate::support::process::PATIENCE;
 use crate::support::znodes::{Body, Cursor, ZnodeClient};
 
@@ -33,12 +33,7 @@ pub(crate) fn settle(talk: &mut Conversation, name: &str) {
         assert!(Instant::now() < deadline, "no coordinator for {name}");
         std::thread::park_timeout(Duration::from_millis(20));
     }
-    // Found is not yet loaded.
-    let probe = HeartbeatRequest::default().with_group_id(group(name));
-    while [14, 15, 16].contains(&talk.prepare(3, &probe).error_code) {
-        assert!(Instant::now() < deadline, "the coordinator of {name} does not load");
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
+    wait_until_groups_are_loaded(talk);
 }
 
 pub(crate) fn coordinators(talk: &mut Conversation) {

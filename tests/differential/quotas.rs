@@ -299,9 +299,9 @@ pub(crate) fn waits(talk: &mut Conversation) {
     wait_for_effect(talk, None);
 }
 
-/// What depends on how fast two requests followed each other, to the second.
+/// Whether both of two requests count: how long the wait is depends on how fast they followed each other.
 fn rough(ms: i32) -> String {
-    format!("about {} s", (ms + 500) / 1000)
+    if (500..6000).contains(&ms) { "some seconds".to_owned() } else { format!("{ms} ms") }
 }
 
 pub(crate) fn changes(talk: &mut Conversation) {

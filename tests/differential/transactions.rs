@@ -20,7 +20,7 @@ use kafka_protocol::messages::{
     WriteTxnMarkersRequest,
 };
 
-use crate::asking::{Conversation, NOBODY, group, sorted, text, topic};
+use crate::asking::{Conversation, IN_EVERY_PARTITION, NOBODY, group, sorted, text, topic};
 use crate::fetch::{fetching, shown};
 use crate::produce::producing;
 use crate::support::process::PATIENCE;
@@ -64,9 +64,19 @@ fn settled(talk: &mut Conversation, id: &str) -> Producer {
         assert!(Instant::now() < deadline, "no coordinator for {id}");
         std::thread::park_timeout(Duration::from_millis(20));
     }
+    // Found is not yet loaded, and each partition of the transaction log is read by itself.
+    let probes = IN_EVERY_PARTITION.map(name).to_vec();
+    let probes = DescribeTransactionsRequest::default().with_transactional_ids(probes);
+    while talk.prepare(0, &probes).transaction_states.iter().any(|one| NOT_YET.contains(&one.error_code)) {
+        assert!(Instant::now() < deadline, "the transactional ids are not loaded");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
     // An id of 0 could not be told from one that is not given.
     let nameless = init(id).with_transactional_id(None);
-    talk.prepare(4, &nameless);
+    while talk.prepare(4, &nameless).error_code != 0 {
+        assert!(Instant::now() < deadline, "no block of producer ids");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
     loop {
         let answer = talk.prepare(4, &init(id));
         if !NOT_YET.contains(&answer.error_code) {
@@ -411,16 +421,30 @@ fn committing(id: &str, producer: Producer, group_id: &str, partition: i32) -> T
         .with_topics(vec![asked])
 }
 
+fn fetching_offsets(group_id: &str, stable: bool) -> OffsetFetchRequest {
+    let asked = OffsetFetchRequestTopics::default().with_name(topic("read")).with_partition_indexes(vec![0]);
+    let asked = OffsetFetchRequestGroup::default()
+        .with_group_id(group(group_id))
+        .with_member_epoch(-1)
+        .with_topics(Some(vec![asked]));
+    OffsetFetchRequest::default().with_groups(vec![asked]).with_require_stable(stable)
+}
+
 fn offsets_of(talk: &mut Conversation, question: &str, group_id: &str) {
     for stable in [false, true] {
-        let asked =
-            OffsetFetchRequestTopics::default().with_name(topic("read")).with_partition_indexes(vec![0]);
-        let asked = OffsetFetchRequestGroup::default()
-            .with_group_id(group(group_id))
-            .with_member_epoch(-1)
-            .with_topics(Some(vec![asked]));
-        let request = OffsetFetchRequest::default().with_groups(vec![asked]).with_require_stable(stable);
-        talk.ask(&format!("offsets {question}, stable: {stable}"), 9, &request);
+        talk.ask(&format!("offsets {question}, stable: {stable}"), 9, &fetching_offsets(group_id, stable));
+    }
+}
+
+/// A transaction ends when its markers are written; a group hears of that a moment later.
+#[track_caller]
+fn wait_until_stable(talk: &mut Conversation, group_id: &str) {
+    const UNSTABLE_OFFSET_COMMIT: i16 = 88;
+    let deadline = Instant::now() + PATIENCE;
+    let request = fetching_offsets(group_id, true);
+    while talk.prepare(9, &request).groups[0].topics[0].partitions[0].error_code == UNSTABLE_OFFSET_COMMIT {
+        assert!(Instant::now() < deadline, "the offsets of {group_id} stay unstable");
+        std::thread::park_timeout(Duration::from_millis(10));
     }
 }
 
@@ -456,6 +480,7 @@ pub(crate) fn offsets(talk: &mut Conversation) {
             }
             offsets_of(talk, "while the transaction is open", "reading");
             end(talk, "reading", producer, committed);
+            wait_until_stable(talk, "reading");
             offsets_of(talk, "when it is over", "reading");
         }
     }

@@ -35,13 +35,23 @@ pub(super) fn ask(asker: &mut Asker) {
 
 /// Its coordinator, which knows its groups.
 #[track_caller]
-fn loaded(asker: &mut Asker, name: &str) -> i32 {
+pub(super) fn loaded(asker: &mut Asker, name: &str) -> i32 {
     let coordinator = asker.coordinator(name, 0);
     asker.at(coordinator);
     crate::support::until("the coordinator's groups", || {
         ![14, 15, 16].contains(&asker.prepare(3, &beating(name, 0, "nobody")).error_code)
     });
     coordinator
+}
+
+/// The same of the group without a name, which has offsets and no members.
+#[track_caller]
+fn loaded_nameless(asker: &mut Asker) {
+    let coordinator = asker.coordinator("", 0);
+    asker.at(coordinator);
+    crate::support::until("the coordinator's groups", || {
+        ![14, 15, 16].contains(&asker.prepare(8, &fetch_of("", 0)).groups[0].error_code)
+    });
 }
 
 fn coordinators(asker: &mut Asker) {
@@ -142,8 +152,8 @@ fn commits(asker: &mut Asker, places: &Places, member: &str) {
     asker.ask(9, "unknown partition", &commit(GROUP, 1, member, 7));
     loaded(asker, "nosuch");
     asker.ask(9, "generation given, group does not exist", &commit("nosuch", 1, member, 0));
-    let coordinator = asker.coordinator("", 0);
-    asker.at(coordinator).ask(9, "empty group id", &commit("", -1, "", 0));
+    loaded_nameless(asker);
+    asker.ask(9, "empty group id", &commit("", -1, "", 0));
 }
 
 fn fetch_of(name: &str, partition: i32) -> OffsetFetchRequest {
@@ -164,8 +174,8 @@ fn fetched(asker: &mut Asker, places: &Places) {
     asker.ask(8, "all topics (null)", &all);
     loaded(asker, "nosuch");
     asker.ask(8, "unknown group", &fetch_of("nosuch", 0));
-    let coordinator = asker.coordinator("", 0);
-    asker.at(coordinator).ask(8, "empty group id", &fetch_of("", 0));
+    loaded_nameless(asker);
+    asker.ask(8, "empty group id", &fetch_of("", 0));
 }
 
 fn described_and_deleted(asker: &mut Asker, places: &Places, member: &str) {

@@ -108,7 +108,7 @@ fn offsets(asker: &mut Asker, here: i32, producer: Producer) {
 
     // Not in the partition of the offsets topic that the empty group id has, which is in the transaction by now.
     let outside = "a";
-    let coordinator = asker.coordinator(outside, 0);
+    super::groups::loaded(asker, outside);
     let partition =
         TxnOffsetCommitRequestPartition::default().with_partition_index(0).with_committed_offset(1);
     let asked =
@@ -121,7 +121,7 @@ fn offsets(asker: &mut Asker, here: i32, producer: Producer) {
         .with_generation_id(1)
         .with_member_id(text("stranger"))
         .with_topics(vec![asked]);
-    asker.at(coordinator).ask(3, "no transaction open (plus unknown member)", &commit);
+    asker.ask(3, "no transaction open (plus unknown member)", &commit);
 }
 
 fn described(asker: &mut Asker, here: i32, elsewhere: i32) {
