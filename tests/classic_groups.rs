@@ -36,13 +36,15 @@ const MEMBER_ID_REQUIRED: i16 = 79;
 const GROUP_MAX_SIZE_REACHED: i16 = 81;
 
 /// How long the first members of a group are waited for.
-const DELAY: Duration = Duration::from_millis(1500);
+const DELAY: Duration = Duration::from_millis(2500);
+/// Coordinators count whole milliseconds.
+const ROUNDING: Duration = Duration::from_millis(5);
 
 static BROKER: LazyLock<Broker> = LazyLock::new(|| {
     let broker = Broker::start_with(
         kind(),
         &[
-            ("group.initial.rebalance.delay.ms", "1500"),
+            ("group.initial.rebalance.delay.ms", "2500"),
             ("group.max.size", "2"),
             ("offset.metadata.max.bytes", "10"),
             ("offsets.retention.check.interval.ms", "200"),
@@ -179,24 +181,29 @@ fn a_new_group_waits_for_its_members_and_longer_while_they_come() {
     let began = Instant::now();
     one.send(7, &joining(name, &first, SESSION)).expect("sent");
     until("the first to have joined", || state(&mut other, name) == "PreparingRebalance");
-    // Half the time later somebody else comes, and both wait for the whole time again.
-    std::thread::park_timeout(DELAY / 2);
-    let late = Instant::now();
+    // Before the time is over somebody else comes, and both wait for the whole time again.
     let seen = other.request(7, &joining(name, &second, SESSION));
-    let waited = (began.elapsed(), late.elapsed());
+    let waited = began.elapsed();
     let leader = one.receive::<JoinGroupRequest>(7).expect("an answer");
     assert_eq!((seen.error_code, seen.generation_id), (NONE, 1));
     assert_eq!((leader.error_code, leader.generation_id, leader.members.len()), (NONE, 1, 2), "{leader:?}");
-    assert!(waited.1 >= DELAY / 2 && waited.0 >= DELAY * 3 / 2, "{waited:?}");
+    assert!(waited + ROUNDING >= DELAY * 2, "{waited:?}");
 
     // A group that is no longer new does not wait for strangers.
     assert_eq!(sync(&mut one, name, 1, &first, &[&first, &second]), NONE);
     assert_eq!(sync(&mut other, name, 1, &second, &[]), NONE);
     leave(&mut other, name, &second);
-    let again = Instant::now();
-    let alone = one.request(7, &joining(name, &first, SESSION));
-    assert_eq!((alone.error_code, alone.generation_id), (NONE, 2));
-    assert!(again.elapsed() < DELAY, "{:?}", again.elapsed());
+    let mut generation = 1;
+    // However busy the machine is, one of several answers comes sooner than any would that waits.
+    until("a member that is alone to be answered without a wait", || {
+        let again = Instant::now();
+        let alone = one.request(7, &joining(name, &first, SESSION));
+        let took = again.elapsed();
+        generation += 1;
+        assert_eq!((alone.error_code, alone.generation_id), (NONE, generation));
+        assert_eq!(sync(&mut one, name, generation, &first, &[&first]), NONE);
+        took < DELAY
+    });
 }
 
 #[test]
@@ -233,7 +240,7 @@ fn a_full_group_takes_nobody_until_somebody_goes() {
 fn a_silent_member_is_given_up_after_its_session_and_a_talking_one_is_not() {
     let name = "silent";
     let (mut one, mut other) = (coordinator(name), coordinator(name));
-    let (long, short) = (Duration::from_secs(30), Duration::from_millis(1500));
+    let (long, short) = (Duration::from_secs(30), Duration::from_secs(4));
     let first = given_id(&mut one, name, long);
     let second = given_id(&mut other, name, short);
     one.send(7, &joining(name, &first, long)).expect("sent");
@@ -249,17 +256,18 @@ fn a_silent_member_is_given_up_after_its_session_and_a_talking_one_is_not() {
         let all = if leads { &all[..] } else { &[] };
         assert_eq!(sync(connection, name, generation, member, all), NONE);
     }
-    let silent_since = Instant::now();
-    // For twice its session it is heard, then no more.
-    while silent_since.elapsed() < short * 2 {
+    let began = Instant::now();
+    // For longer than its session it is heard, then no more.
+    let mut last = began;
+    while began.elapsed() < short * 3 / 2 {
+        last = Instant::now();
         assert_eq!(beat(&mut other, name, generation, &second), NONE);
         std::thread::park_timeout(Duration::from_millis(100));
     }
-    let silent_since = Instant::now();
     until("the first to be told to join again", || {
         beat(&mut one, name, generation, &first) == REBALANCE_IN_PROGRESS
     });
-    assert!(silent_since.elapsed() >= short - Duration::from_millis(150), "{:?}", silent_since.elapsed());
+    assert!(last.elapsed() + ROUNDING >= short, "{:?}", last.elapsed());
     let alone = one.request(7, &joining(name, &first, long));
     assert_eq!((alone.error_code, alone.members.len()), (NONE, 1), "{alone:?}");
     assert_eq!(beat(&mut other, name, generation, &second), UNKNOWN_MEMBER_ID);
@@ -294,7 +302,7 @@ fn offsets_expire_where_nobody_needs_them_and_groups_with_their_last_one() {
         let answer = BROKER.connect().request(3, &committing(name, topic, generation, member, retention));
         assert_eq!(answer.topics[0].partitions[0].error_code, NONE);
     };
-    commit(simple, TOPIC, -1, "", 1000);
+    commit(simple, TOPIC, -1, "", 5000);
     assert_eq!(try_committed(&mut connection, simple, TOPIC, &[0]), Some(vec![5]));
     let mut member = coordinator(live);
     let joined = join(&mut member, live, SESSION);
@@ -320,7 +328,8 @@ fn offsets_expire_where_nobody_needs_them_and_groups_with_their_last_one() {
     });
 }
 
-fn cooperative(broker: &Broker, version: &str, client_id: &str) -> Process {
+/// A member whose place is kept for so long when it is silent.
+fn cooperative(broker: &Broker, version: &str, client_id: &str, session_ms: u32) -> Process {
     let bootstrap = broker.bootstrap();
     let assignor = "org.apache.kafka.clients.consumer.CooperativeStickyAssignor";
     let properties = [
@@ -328,7 +337,7 @@ fn cooperative(broker: &Broker, version: &str, client_id: &str) -> Process {
         format!("client.id={client_id}"),
         format!("group.instance.id={client_id}"),
         "auto.offset.reset=earliest".to_owned(),
-        "session.timeout.ms=6000".to_owned(),
+        format!("session.timeout.ms={session_ms}"),
         "heartbeat.interval.ms=500".to_owned(),
         "metadata.max.age.ms=1000".to_owned(),
     ];
@@ -370,9 +379,11 @@ fn stock_consumers_give_partitions_up_one_by_one_and_a_static_one_takes_its_own_
     let held = |shares: &[(&str, usize)]| -> Vec<(String, usize)> {
         shares.iter().map(|(client, count)| ((*client).to_owned(), *count)).collect()
     };
-    let first = cooperative(&broker, "2.8.2", "first");
+    // Long enough for a Java machine to come back in, however busy this one is.
+    const PATIENT_MS: u32 = 60_000;
+    let first = cooperative(&broker, "2.8.2", "first", PATIENT_MS);
     until("the first to have all", || shares(&mut connection) == held(&[("first", 4)]));
-    let second = cooperative(&broker, "4.1.0", "second");
+    let second = cooperative(&broker, "4.1.0", "second", PATIENT_MS);
     until("both to have a half", || shares(&mut connection) == held(&[("first", 2), ("second", 2)]));
     let produce = |count: usize, from: usize| {
         for number in from..from + count {
@@ -393,7 +404,7 @@ fn stock_consumers_give_partitions_up_one_by_one_and_a_static_one_takes_its_own_
 
     // kill -9, and back under the same name before its session is over: it finds its partitions again.
     drop(second);
-    let second = cooperative(&broker, "4.1.0", "second");
+    let second = cooperative(&broker, "4.1.0", "second", 6_000);
     produce(8, 8);
     until("the second to read what was its own", || read(&second).1 == 4);
     until("the first to read its own", || read(&first) == (4, 4));

@@ -123,7 +123,8 @@ fn a_frozen_broker_keeps_its_registration_below_the_session_timeout_and_makes_a_
 
     broker.pause();
     let began = Instant::now();
-    while began.elapsed() < Duration::from_millis(SESSION_MS / 2) {
+    // A third of its time: on a busy machine it may go on a little later than it is told to.
+    while began.elapsed() < Duration::from_millis(SESSION_MS / 3) {
         assert_eq!(try_registration(&ensemble, ""), Some(first));
         std::thread::park_timeout(Duration::from_millis(100));
     }

@@ -297,18 +297,20 @@ fn the_time_of_a_followers_fetches_is_charged_to_nobody() {
     create_topic(&OURS, "copied", 1, &[]);
     for (client_id, replica, waits) in [("copier", 7, false), ("reader", -1, true)] {
         set(&OURS, ("client-id", client_id), "request_percentage", Some(1.0));
-        // Heard of with the first request that is held back, and then forgotten again.
+        // Heard of with the first request that is held back, and then forgotten again. On a busy machine so many answers
+        // may take so long that they are within the rate, and any one so long that it is not: then once more.
         let mut connection = connect_as(&OURS, client_id);
         let request = fetch("copied", 0).with_replica_id(BrokerId(replica));
-        let mut told = 0;
-        for _ in 0..FETCHES {
-            told = told.max(connection.request(11, &request).throttle_time_ms);
-            if told > 0 {
-                break;
+        eventually(&OURS, &format!("{client_id} is told to wait: {waits}"), || {
+            let mut told = 0;
+            for _ in 0..FETCHES {
+                told = told.max(connection.request(11, &request).throttle_time_ms);
+                if told > 0 {
+                    break;
+                }
             }
-        }
-        told = told.max(wait_for_time(&OURS, client_id));
-        assert_eq!(told > 0, waits, "{client_id} was told to wait for {told} ms");
+            (told.max(wait_for_time(&OURS, client_id)) > 0) == waits
+        });
     }
 }
 

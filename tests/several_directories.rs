@@ -172,7 +172,8 @@ fn a_replica_moves_while_it_is_written_and_goes_on_after_a_kill() {
             number += 1;
         }
     };
-    write(&mut connection, &mut written, 150);
+    // At that rate more than what the tools take on a busy machine.
+    write(&mut connection, &mut written, 300);
     let from = replicas(&broker, 0)[0].0.clone();
     let to = directories.other(&from).to_path_buf();
 

@@ -189,12 +189,12 @@ fn a_transaction_that_is_open_for_too_long_is_aborted_and_an_idle_id_forgotten()
         kind(),
         &[
             ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "100"),
-            ("transactional.id.expiration.ms", "2000"),
+            ("transactional.id.expiration.ms", "5000"),
             ("transaction.remove.expired.transaction.cleanup.interval.ms", "100"),
         ],
     );
     create(&broker, "late", 1);
-    let mut slow = Producer::start(&broker, "slow", 700);
+    let mut slow = Producer::start(&broker, "slow", 4000);
     slow.add(&broker, "late", &[0]);
     slow.write(&broker, "late", 0, "too late");
 
@@ -381,7 +381,8 @@ fn open_transactions_outlive_a_change_from_apaches_broker_to_ours_and_back() {
 
     broker.kind = Kind::Apache;
     broker.restart();
-    let offsets = ["--bootstrap-server", &broker.bootstrap(), "--describe", "--group", "moved"];
+    let offsets =
+        ["--timeout", "60000", "--bootstrap-server", &broker.bootstrap(), "--describe", "--group", "moved"];
     let offsets = tool("3.9.1", "kafka-consumer-groups", &offsets, "").success();
     assert!(
         offsets.split_whitespace().collect::<Vec<_>>().join(" ").contains("moved there 0 7"),

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::{
-    DeleteGroupsRequest, DescribeGroupsRequest, ElectLeadersRequest, FindCoordinatorRequest, TopicName,
+    DeleteGroupsRequest, DescribeGroupsRequest, ElectLeadersRequest, FindCoordinatorRequest,
+    JoinGroupRequest, TopicName,
 };
 
 use crate::support::assignments::{agreed, place, reassign, until_nothing_is_reassigned, whole};
@@ -117,6 +118,9 @@ fn a_group_goes_with_its_partition_to_apaches_broker_and_back() {
     let again = apaches.request(7, &joining(GROUP, &member, SESSION));
     assert_eq!((again.error_code, again.generation_id, again.members.len()), (NONE, 2, 2));
     assert_eq!(sync(&mut apaches, GROUP, 2, &member, &[&member, &second]), NONE);
+    // Who does not ask for its part is put out after a while.
+    assert_eq!(waiting.receive::<JoinGroupRequest>(7).expect("an answer").error_code, NONE);
+    assert_eq!(sync(&mut waiting, GROUP, 2, &second, &[]), NONE);
     let seen = described(&mut apaches, GROUP);
 
     let mut back = hand_to(&cluster, OURS, APACHES);

@@ -20,7 +20,7 @@ use crate::support::wire::Connection;
 const TOPIC: &str = "timed";
 const PARTITIONS: usize = 4;
 const UNKNOWN_MEMBER_ID: i16 = 25;
-const SESSION: Duration = Duration::from_millis(2000);
+const SESSION: Duration = Duration::from_secs(5);
 const REBALANCE: Duration = Duration::from_millis(1500);
 /// Coordinators count whole milliseconds.
 const ROUNDING: Duration = Duration::from_millis(2);
@@ -28,7 +28,7 @@ const ROUNDING: Duration = Duration::from_millis(2);
 const SETTINGS: &[(&str, &str)] = &[
     ("group.coordinator.rebalance.protocols", "classic,consumer"),
     ("group.consumer.min.session.timeout.ms", "1000"),
-    ("group.consumer.session.timeout.ms", "2000"),
+    ("group.consumer.session.timeout.ms", "5000"),
     ("group.consumer.min.heartbeat.interval.ms", "200"),
     ("group.consumer.heartbeat.interval.ms", "500"),
 ];

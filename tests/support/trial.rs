@@ -63,7 +63,7 @@ pub(crate) enum Fault {
     KillAll,
     /// SIGSTOP until ZooKeeper has ended the session.
     FreezeBeyondTheSession(Victim),
-    /// SIGSTOP for half of a session: the registration is there all the time.
+    /// SIGSTOP for a third of a session: the registration is there all the time.
     FreezeWithinTheSession(Victim),
     /// SIGTERM to one after the other, the next one when all are in sync again.
     Roll,
@@ -265,7 +265,7 @@ impl Trial {
     fn freeze_within_the_session(&mut self, id: i32) {
         self.cluster.broker(id).pause();
         let began = Instant::now();
-        while began.elapsed() < Duration::from_millis(SESSION_MS / 2) {
+        while began.elapsed() < Duration::from_millis(SESSION_MS / 3) {
             assert!(self.cluster.ensemble.exists(&format!("/brokers/ids/{id}")));
             std::thread::park_timeout(Duration::from_millis(100));
         }

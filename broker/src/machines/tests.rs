@@ -162,7 +162,7 @@ async fn a_group_forms_and_falls_apart_by_the_clock_alone() {
     seated(&seats, 0, &log).await;
     let runner = seats.find(0).expect("seated");
 
-    let Ok(Reply::Join(Ok(joined))) = runner.ask(join("g", 50)).await else { panic!("joins") };
+    let Ok(Reply::Join(Ok(joined))) = runner.ask(join("g", 1_500)).await else { panic!("joins") };
     assert_eq!((joined.generation, joined.members.len()), (1, 1));
     let sync = Sync {
         group: Arc::from("g"),

@@ -130,8 +130,8 @@ async fn the_session_of_before_a_crash_can_be_expired_at_once() {
 async fn a_silent_session_expires_and_its_connection_is_closed() {
     let folder = TempDir::new().unwrap();
     let mut settings = settings(&folder);
-    settings.session_timeout_min = Duration::from_millis(50);
-    settings.session_timeout_max = Duration::from_millis(100);
+    settings.session_timeout_min = Duration::from_millis(1500);
+    settings.session_timeout_max = Duration::from_millis(1500);
     let server = EmbeddedServer::start(settings).await.unwrap();
     let mut silent = Raw::connect(&server, 0, &[0; 16]).await.unwrap();
     assert_eq!(silent.create("/gone", 1).await, 0);
@@ -338,7 +338,7 @@ async fn connections_from_one_address_are_limited() {
 
 /// Whether nothing is answered for so long that it would have been.
 async fn is_silent(stream: &mut TcpStream) -> bool {
-    tokio::time::timeout(Duration::from_millis(1500), stream.read_u8()).await.is_err()
+    tokio::time::timeout(Duration::from_millis(2500), stream.read_u8()).await.is_err()
 }
 
 #[tokio::test]
@@ -347,8 +347,8 @@ async fn a_full_disk_is_waited_out_nothing_is_acknowledged_meanwhile_and_no_sess
         let folder = TempDir::new().unwrap();
         let disk = FaultyDisk::new();
         let mut settings = settings(&folder);
-        settings.session_timeout_min = Duration::from_millis(1000);
-        settings.session_timeout_max = Duration::from_millis(1000);
+        settings.session_timeout_min = Duration::from_millis(2000);
+        settings.session_timeout_max = Duration::from_millis(2000);
         let server = EmbeddedServer::start_on(Arc::new(disk.clone()), settings.clone()).await.unwrap();
         let mut raw = Raw::connect(&server, 0, &[0; 16]).await.unwrap();
         assert_eq!(raw.create("/mine", 1).await, 0);
@@ -361,7 +361,7 @@ async fn a_full_disk_is_waited_out_nothing_is_acknowledged_meanwhile_and_no_sess
         assert!(is_silent(&mut raw.stream).await);
         disk.heal();
         assert_eq!(raw.answer().await, 0, "there is space again");
-        assert_eq!(raw.create("/mine", 1).await, -110, "the session outlived its timeout of a second");
+        assert_eq!(raw.create("/mine", 1).await, -110, "the session outlived its timeout of two seconds");
         crash(server).await;
         let server = EmbeddedServer::start(settings).await.unwrap();
         let mut back = Raw::connect(&server, 0, &[0; 16]).await.unwrap();

@@ -33,7 +33,7 @@ use crate::metadata::MetadataCache;
 use crate::peers::PeerSettings;
 use crate::peers::versions::Dialect;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Replicas that obey: they keep what they were told, and answer as a healthy broker does.
 #[derive(Default)]
