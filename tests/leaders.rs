@@ -27,6 +27,7 @@ use support::records::Batch;
 use support::requests::{OF_BROKER, alter_config, create_topic, produce, text, try_produce};
 use support::seat::{Kind, kind};
 use support::stock;
+use support::until;
 use tempfile::TempDir;
 
 const NOT_ENOUGH_REPLICAS: i16 = 19;
@@ -301,8 +302,13 @@ fn too_few_in_sync(cluster: &Cluster) {
     leader.send(9, &request).expect("sent");
     let waited = leader.receive::<ProduceRequest>(9).expect("an answer");
     assert_eq!(waited.responses[0].partition_responses[0].error_code, REQUEST_TIMED_OUT, "{waited:?}");
-    let after = try_produce(&mut leader, "strict", 0, -1, &Batch::of(&["comes after"]).encode());
-    assert_eq!(after.expect("an answer").0, NOT_ENOUGH_REPLICAS);
+    until("the follower to have fallen out", || cluster.decided("strict", 0) == Some((1, vec![1])));
+    until("the leader to have heard of it", || {
+        let after = try_produce(&mut leader, "strict", 0, -1, &Batch::of(&["comes after"]).encode());
+        let error = after.expect("an answer").0;
+        assert!([NOT_ENOUGH_REPLICAS, REQUEST_TIMED_OUT].contains(&error), "error {error}");
+        error == NOT_ENOUGH_REPLICAS
+    });
     let at_one = try_produce(&mut leader, "strict", 0, 1, &Batch::of(&["for one"]).encode());
     assert_eq!(at_one.expect("an answer").0, 0, "min.insync.replicas is for acks=all");
     cluster.broker(2).resume();
@@ -435,8 +441,9 @@ fn who_loses_a_log_directory_goes_on_with_the_other_and_its_leaderships_are_take
             let _ = try_produce(&mut leader, topic, lost, 1, &Batch::of(&["nowhere to go"]).encode());
             seen(cluster.broker(3), topic).is_some_and(|(_, seen)| seen[&lost].0 == 3 && seen[&lost].2 == [3])
         });
-        let after = agreed(&cluster, topic, "the other partition stays", |_, seen| seen[&lost].0 == 3);
-        assert_eq!(after[&(1 - lost)], (failing, vec![failing, 3], vec![failing, 3]));
+        let after = agreed(&cluster, topic, "the other partition stays", |_, seen| {
+            seen[&lost].0 == 3 && seen[&(1 - lost)] == (failing, vec![failing, 3], vec![failing, 3])
+        });
         let more = Batch::of(&["more"]).encode();
         for partition in 0..2 {
             produce(&mut cluster.broker(after[&partition].0).connect(), topic, partition, &more);

@@ -357,6 +357,9 @@ fn survives(kinds: [Kind; 2]) {
     story.wait_until_led_by(2);
     story.check_acknowledged(2);
     assert_eq!(story.committed(), 17);
+    story.cluster.until("the dead one is out of sync everywhere", |cluster| {
+        cluster.leadership(STRICT, 0) == Some((2, vec![2]))
+    });
     assert_eq!(story.told_strictly(), NOT_ENOUGH_REPLICAS);
     story.tell(20);
 
