@@ -13,10 +13,12 @@ use support::stock;
 
 static BROKER: LazyLock<Broker> = LazyLock::new(Broker::start);
 
-/// A tool of 3.9.1 with `--bootstrap-server`.
+/// A tool of 3.9.1 with `--bootstrap-server`. The one for groups gives up after five seconds unless told otherwise.
 #[track_caller]
 fn tool(name: &str, arguments: &[&str]) -> Ended {
-    stock::tool("3.9.1", name, &[arguments, &["--bootstrap-server", &BROKER.bootstrap()]].concat(), "")
+    let patience: &[&str] = if name == "kafka-consumer-groups" { &["--timeout", "60000"] } else { &[] };
+    let bootstrap = BROKER.bootstrap();
+    stock::tool("3.9.1", name, &[arguments, &["--bootstrap-server", &bootstrap], patience].concat(), "")
 }
 
 /// What was printed, runs of blanks as one: the tools pad their columns.
@@ -76,7 +78,7 @@ fn consumer_groups_are_listed_described_reset_and_deleted() {
     let bootstrap = BROKER.bootstrap();
     let arguments =
         ["--bootstrap-server", &bootstrap, "--topic", "grouped", "--from-beginning", "--group", "readers"];
-    let more = ["--max-messages", "4", "--timeout-ms", "30000"];
+    let more = ["--max-messages", "4", "--timeout-ms", "60000"];
     stock::tool("3.9.1", "kafka-console-consumer", &[&arguments[..], &more].concat(), "").success();
 
     let listed = tool("kafka-consumer-groups", &["--list", "--state"]).success();
@@ -89,7 +91,7 @@ fn consumer_groups_are_listed_described_reset_and_deleted() {
     let older = stock::tool(
         "2.8.2",
         "kafka-consumer-groups",
-        &[&described[..], &["--bootstrap-server", &bootstrap]].concat(),
+        &[&described[..], &["--bootstrap-server", &bootstrap, "--timeout", "60000"]].concat(),
         "",
     );
     assert_eq!(words(&older.success()).last().map(String::as_str), Some("readers grouped 0 4 10 6 - - -"));

@@ -18,7 +18,7 @@ use support::until;
 static BROKER: LazyLock<Broker> = LazyLock::new(Broker::start);
 
 /// Fetching a library for the first time may be slow.
-const FIRST_TIME: Duration = Duration::from_secs(300);
+const FIRST_TIME: Duration = Duration::from_secs(600);
 
 #[track_caller]
 fn client_program(language: &str, program: &str) {
@@ -93,7 +93,7 @@ fn members_of_kcat_share_a_topic_and_take_over_from_one_another() {
     let join = || {
         let mut command = Command::new("kcat");
         command.args(["-b", &BROKER.bootstrap(), "-u", "-X", "auto.offset.reset=earliest"]);
-        command.args(["-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=300"]);
+        command.args(["-X", "session.timeout.ms=30000", "-X", "heartbeat.interval.ms=300"]);
         command.args(["-X", "auto.commit.interval.ms=100", "-f", "%s\n", "-G", "kcat-members", topic]);
         Process::spawn("a member", command)
     };

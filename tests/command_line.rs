@@ -9,12 +9,9 @@ mod support {
 
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
 
-use support::process::{Ended, run};
+use support::process::{Ended, PATIENCE, run};
 use support::stock::checkout;
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn broker(arguments: &[&str]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_broker"));

@@ -12,9 +12,8 @@ mod support {
 
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::time::Duration;
 
-use support::process::run;
+use support::process::{PATIENCE, run};
 use support::stock;
 
 /// Column title, in small letters, to text.
@@ -47,7 +46,7 @@ fn stock_table(class: &str) -> BTreeMap<String, Row> {
 fn our_table(arguments: &[&str]) -> BTreeMap<String, Row> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_broker"));
     command.arg("keys").args(arguments);
-    let ended = run("broker keys", command, b"", Duration::from_secs(20));
+    let ended = run("broker keys", command, b"", PATIENCE);
     assert_eq!(ended.code, 0, "{ended}");
     let mut lines = ended.stdout.lines().map(|line| line.split('\t').map(str::to_owned).collect::<Vec<_>>());
     let titles = lines.next().expect("titles");

@@ -3,7 +3,6 @@
 mod support;
 
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use support::process::PATIENCE;
 use support::seat::{Broker, Kind};
@@ -36,12 +35,12 @@ fn produce(broker: &Broker, version: &str, topic: &str, more: &[&str], lines: &[
     stock::tool(version, "kafka-console-producer", &[&arguments[..], more].concat(), &input).success();
 }
 
-/// What a console consumer prints before it has seen `count` messages or waited half a minute.
+/// What a console consumer prints before it has seen `count` messages or waited a minute.
 #[track_caller]
 fn consume(broker: &Broker, version: &str, topic: &str, more: &[&str], count: usize) -> Vec<String> {
     let (bootstrap, count) = (broker.bootstrap(), count.to_string());
     let arguments = ["--bootstrap-server", &bootstrap, "--topic", topic, "--max-messages", &count];
-    let arguments = [&arguments[..], &["--timeout-ms", "30000"], more].concat();
+    let arguments = [&arguments[..], &["--timeout-ms", "60000"], more].concat();
     let ended = stock::tool(version, "kafka-console-consumer", &arguments, "");
     ended.success().lines().map(str::to_string).collect()
 }
@@ -237,7 +236,7 @@ fn a_consumer_that_finds_nothing_ends_after_its_timeout() {
             command
         },
         b"",
-        Duration::from_secs(60),
+        PATIENCE,
     );
     assert!(ended.stderr.contains("Processed a total of 0 messages"), "{ended}");
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::{CreateTopicsRequest, MetadataRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use support::process::PATIENCE;
 use support::records::Batch;
 use support::seat::Broker;
 use support::wire::Connection;
@@ -30,6 +31,7 @@ fn name(topic: usize) -> String {
 }
 
 fn create(connection: &mut Connection) {
+    connection.patience(PATIENCE);
     let topic = |number: usize| {
         CreatableTopic::default()
             .with_name(TopicName(StrBytes::from_string(name(number))))

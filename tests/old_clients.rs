@@ -101,7 +101,7 @@ fn messages_of_magic_0_and_1_are_stored_as_batches_of_magic_2() {
     let (error, records) = fetch(&mut connection, 11, "old-in", 0);
     assert_eq!((error, records[16]), (0, 2), "magic 2 in the log");
     let arguments = ["--bootstrap-server", &BROKER.bootstrap(), "--topic", "old-in", "--from-beginning"];
-    let more = ["--max-messages", "6", "--timeout-ms", "30000", "--property", "print.key=true"];
+    let more = ["--max-messages", "6", "--timeout-ms", "60000", "--property", "print.key=true"];
     let seen =
         stock::tool("4.1.0", "kafka-console-consumer", &[&arguments[..], &more].concat(), "").success();
     assert_eq!(seen, "k\tv0\nnull\tsecond\nk\tv1\nnull\tsecond\nk\tv2\nnull\tsecond\n");
@@ -192,7 +192,7 @@ fn the_console_tools_of_0_10_2_exchange_records() {
         })
         .collect();
     let arguments = ["--bootstrap-server", &bootstrap, "--topic", "from-0.10", "--from-beginning"];
-    let arguments = [&arguments[..], &["--max-messages", "4", "--timeout-ms", "30000"]].concat();
+    let arguments = [&arguments[..], &["--max-messages", "4", "--timeout-ms", "60000"]].concat();
     for version in ["0.10.2.2", "3.9.1"] {
         let arguments = if version == "0.10.2.2" {
             [&["--new-consumer"], &arguments[..]].concat()

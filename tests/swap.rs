@@ -373,7 +373,9 @@ fn every_broker_is_replaced_under_load_apaches_by_ours_and_back() {
     let numbers: Vec<String> = (0..written).map(|number| number.to_string()).collect();
     assert_eq!(committed(&cluster, "transacted", 0, "%s\n"), numbers);
     assert_eq!(committed(&cluster, "transacted", 1, "%s\n"), expected);
-    let offsets = ["--bootstrap-server", &cluster.bootstrap(), "--describe", "--group", "steady-group"];
+    let bootstrap = cluster.bootstrap();
+    let of_group = ["--describe", "--group", "steady-group", "--timeout", "60000"];
+    let offsets = [&["--bootstrap-server", &bootstrap][..], &of_group].concat();
     let offsets = stock::tool("3.9.1", "kafka-consumer-groups", &offsets, "").success();
     let words = offsets.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains(&format!("steady-group transacted 0 {written} ")), "{offsets}");

@@ -499,7 +499,7 @@ fn take_turns(first: End, owners: &[(Kind, End)]) {
     }
     estate.clear_out();
     let arguments = ["--bootstrap-server", &estate.broker.bootstrap(), "--topic", MIXED, "--from-beginning"];
-    let more = ["--max-messages", &estate.mixed.len().to_string(), "--timeout-ms", "30000"];
+    let more = ["--max-messages", &estate.mixed.len().to_string(), "--timeout-ms", "60000"];
     let seen =
         stock::tool("3.9.1", "kafka-console-consumer", &[&arguments[..], &more].concat(), "").success();
     let expected: Vec<&str> = estate.mixed.iter().map(|(_, value)| value.as_str()).collect();

@@ -94,7 +94,7 @@ public class Everyday {
             settings.put("group.id", group);
             settings.put("auto.offset.reset", "earliest");
             settings.put("enable.auto.commit", "false");
-            settings.put("session.timeout.ms", "6000");
+            settings.put("session.timeout.ms", "30000");
             settings.put("heartbeat.interval.ms", "300");
             settings.put("partition.assignment.strategy", "org.apache.kafka.clients.consumer.RangeAssignor");
             consumer = new KafkaConsumer<>(settings, new StringDeserializer(), new StringDeserializer());
@@ -157,7 +157,7 @@ public class Everyday {
     }
 
     static void until(String what, BooleanSupplier holds) throws Exception {
-        long deadline = System.nanoTime() + Duration.ofSeconds(60).toNanos();
+        long deadline = System.nanoTime() + Duration.ofSeconds(120).toNanos();
         while (!holds.getAsBoolean()) {
             if (System.nanoTime() > deadline) throw new IllegalStateException("waited in vain for " + what);
             Thread.sleep(10);

@@ -44,7 +44,7 @@ class Member:
             group_id=group,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
-            session_timeout_ms=6000,
+            session_timeout_ms=30000,
             heartbeat_interval_ms=300,
         )
         await self.reader.start()

@@ -35,7 +35,7 @@ class Member:
                 "group.id": group,
                 "auto.offset.reset": "earliest",
                 "enable.auto.commit": False,
-                "session.timeout.ms": 6000,
+                "session.timeout.ms": 30000,
                 "heartbeat.interval.ms": 300,
             }
         )

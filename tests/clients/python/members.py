@@ -4,7 +4,7 @@ import time
 
 
 def until(what, holds):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not holds():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
 
