@@ -54,6 +54,7 @@ impl Pair {
         // Two and twenty ticks of the one second that the real server is started with.
         settings.session_timeout_min = Duration::from_secs(2);
         settings.session_timeout_max = Duration::from_secs(20);
+        settings.sweep_interval = Duration::from_secs(3600);
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let ours = runtime.block_on(EmbeddedServer::start(settings)).expect("ours starts");
         let addresses = [ours.local_addr(), SocketAddr::from(([127, 0, 0, 1], port))];

@@ -34,9 +34,6 @@ const STAGED_BYTES_MAX: usize = 16 << 20;
 /// Pause before a full disk is tried again.
 const SPACE_RETRY: Duration = Duration::from_millis(500);
 
-/// How often abandoned containers are looked for (`znode.container.checkIntervalMs`).
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-
 /// What connections and the owner of the server ask of the core.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -364,7 +361,7 @@ impl Core {
             return Ok(());
         }
         let now = Instant::now();
-        let due = *self.next_sweep.get_or_insert(now + SWEEP_INTERVAL);
+        let due = *self.next_sweep.get_or_insert(now + self.settings.sweep_interval);
         if due > now {
             return Ok(());
         }
@@ -373,7 +370,7 @@ impl Core {
                 self.commit(SessionId(0), change)?;
             }
         }
-        self.next_sweep = Some(now + SWEEP_INTERVAL);
+        self.next_sweep = Some(now + self.settings.sweep_interval);
         Ok(())
     }
 }

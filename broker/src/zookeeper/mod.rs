@@ -52,6 +52,8 @@ pub(crate) struct Settings {
     /// Connections from one address. Default: 60, ZooKeeper's `maxClientCnxns`.
     pub(crate) connections_max: usize,
     pub(crate) snapshots: SnapshotPolicy,
+    /// How often abandoned containers are looked for. Default: 60 s, ZooKeeper's `znode.container.checkIntervalMs`.
+    pub(crate) sweep_interval: Duration,
 }
 
 impl Settings {
@@ -63,6 +65,7 @@ impl Settings {
             session_timeout_max: Duration::from_secs(40),
             connections_max: 60,
             snapshots: SnapshotPolicy::default(),
+            sweep_interval: Duration::from_secs(60),
         }
     }
 }
