@@ -4,6 +4,7 @@ mod appending;
 mod compacting;
 mod crashing;
 mod damage;
+mod failed_truncations;
 mod faults;
 mod killed;
 mod power_cuts;
