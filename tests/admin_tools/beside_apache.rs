@@ -238,7 +238,7 @@ fn what_measures_and_verifies_runs_to_its_end() {
             ),
             measured(
                 "kafka-consumer-perf-test",
-                &[&at[..], &["--messages", "100", "--hide-header"]].concat(),
+                &[&at[..], &["--messages", "100", "--hide-header", "--timeout", "60000"]].concat(),
             ),
             measured("kafka-e2e-latency", &["BROKER", "measured", "5", "1", "20"]),
             told(
