@@ -14,7 +14,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use support::records::Batch;
-use support::requests::{OF_BROKER, alter_config};
+use support::requests::{OF_BROKER, alter_config, delete_records};
 use support::seat::{Broker, kind};
 use support::wire::Connection;
 use support::{stock, talk, until};
@@ -267,6 +267,41 @@ fn what_cannot_be_moved_is_refused_and_a_move_can_be_taken_back() {
     until("the end of the copy", || replicas(&broker, 0).len() == 1);
     assert_eq!(replicas(&broker, 0)[0].0, from);
     assert_eq!(folders(&to, "-future").len(), 0);
+}
+
+/// Its copy is told of a leader's epoch by no record.
+#[test]
+fn a_replica_moves_though_all_of_it_was_deleted_or_nothing_was_written_since_its_leader_began_again() {
+    let directories = Directories::new();
+    let mut broker = Broker::start_with(kind(), &[("log.dirs", &directories.setting())]);
+    talk::create_topic(&broker, TOPIC, 2, &[]);
+    let batch = Batch::of(&["one"]).encode();
+    let mut connection = broker.connect();
+    for _ in 0..3 {
+        put(&mut connection, &batch);
+    }
+    until("the leader of the other", || talk::produce(&mut connection, TOPIC, 1, &batch, -1).0 == 0);
+    assert_eq!(delete_records(&mut connection, TOPIC, -1), 0);
+    let move_away = |broker: &Broker, partition: i32| {
+        let to = directories.other(&replicas(broker, partition)[0].0).to_path_buf();
+        assert_eq!(move_to(broker, TOPIC, partition, &to), 0);
+        until(
+            "the end of the move",
+            || matches!(replicas(broker, partition).as_slice(), [(place, false, _)] if *place == to),
+        );
+    };
+    move_away(&broker, 0);
+    assert_eq!(put(&mut connection, &batch), 3);
+
+    broker.stop();
+    broker.restart();
+    let mut connection = broker.connect();
+    until("the leaders", || {
+        (0..2).all(|partition| talk::list_offset(&mut connection, TOPIC, partition, -1).0 == 0)
+    });
+    (0..2).for_each(|partition| move_away(&broker, partition));
+    assert_eq!(put(&mut connection, &batch), 4);
+    assert_eq!(talk::end_offset(&mut connection, TOPIC, 1), 1);
 }
 
 #[test]

@@ -89,7 +89,21 @@ pub(super) fn copy_rest(inner: &Inner, future: &mut Log) -> Result<bool, StepErr
     if inner.log.start() > future.start() {
         future.delete_records(inner.log.start())?;
     }
+    if future.end() == end {
+        take_latest_epoch(&inner.log, future)?;
+    }
     Ok(future.end() == end && future.latest_epoch() == inner.log.latest_epoch())
+}
+
+/// An epoch in which nothing was written, or of which everything was deleted, comes with no record: a leader has begun
+/// again, or `DeleteRecords` and retention have left nothing.
+fn take_latest_epoch(log: &Log, copy: &mut Log) -> Result<(), StorageError> {
+    match log.epochs().latest() {
+        Some(latest) if copy.latest_epoch() < Some(latest.epoch) => {
+            copy.assign_epoch(latest.epoch, latest.start)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Up to where both have the same records, if that is less than `copy` has (KIP-101).
