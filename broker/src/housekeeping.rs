@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use storage::checkpoint::OffsetCheckpoint;
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{MissedTickBehavior, interval_at, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::cleaners;
 use crate::clock;
@@ -47,9 +47,10 @@ pub(crate) fn start(partitions: &Arc<Partitions>, live: &LiveConfig) -> Housekee
     for _ in 0..logs.movers {
         work.spawn(moving::carry(Arc::clone(partitions)));
     }
-    let mut every = |interval: Duration, task: fn(&Partitions)| {
-        work.spawn(repeat(Arc::clone(partitions), logs.initial_task_delay, interval, task));
+    let mut first_after = |delay: Duration, interval: Duration, task: fn(&Partitions)| {
+        work.spawn(repeat(Arc::clone(partitions), beats(delay, interval), task));
     };
+    let mut every = |interval, task: fn(&Partitions)| first_after(logs.initial_task_delay, interval, task);
     every(logs.retention_check_interval, |partitions| partitions.expire_segments(clock::wall()));
     every(logs.recovery_checkpoint_interval, |partitions| {
         partitions.checkpoint(OffsetCheckpoint::RecoveryPoints);
@@ -57,28 +58,46 @@ pub(crate) fn start(partitions: &Arc<Partitions>, live: &LiveConfig) -> Housekee
     every(logs.start_offset_checkpoint_interval, |partitions| {
         partitions.checkpoint(OffsetCheckpoint::LogStarts);
     });
-    every(logs.high_watermark_checkpoint_interval, |partitions| {
-        partitions.checkpoint_high_watermarks();
-    });
-    every(logs.producer_id_expiration_check_interval, |partitions| {
-        partitions.expire_producers(clock::wall())
-    });
     every(REMOVAL_INTERVAL, |partitions| partitions.remove_condemned(clock::wall()));
     if let Some(interval) = logs.flush_scheduler_interval {
         every(interval, |partitions| partitions.flush_overdue(clock::wall()));
     }
+    let mut each = |interval, task: fn(&Partitions)| first_after(interval, interval, task);
+    each(logs.high_watermark_checkpoint_interval, |partitions| {
+        partitions.checkpoint_high_watermarks();
+    });
+    each(logs.producer_id_expiration_check_interval, |partitions| partitions.expire_producers(clock::wall()));
     Housekeeping { work, cleaning }
 }
 
-async fn repeat(partitions: Arc<Partitions>, delay: Duration, interval: Duration, task: fn(&Partitions)) {
-    sleep(delay).await;
-    let mut ticks =
-        interval_at(tokio::time::Instant::now() + interval, interval.max(Duration::from_millis(1)));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+/// The first after `delay` (`log.initial.task.delay.ms`), the others an interval after the one before has ended.
+fn beats(delay: Duration, interval: Duration) -> Interval {
+    let mut beats = interval_at(Instant::now() + delay, interval.max(Duration::from_millis(1)));
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    beats
+}
+
+async fn repeat(partitions: Arc<Partitions>, mut beats: Interval, task: fn(&Partitions)) {
     loop {
-        ticks.tick().await;
+        beats.tick().await;
         let partitions = Arc::clone(&partitions);
         // A panic in there was reported by the hook; the other work goes on.
         let _ = spawn_blocking(move || task(&partitions)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_run_comes_after_the_initial_delay_and_not_an_interval_later() {
+        let (delay, interval) = (Duration::from_secs(30), Duration::from_secs(300));
+        let started = Instant::now();
+        let mut beats = beats(delay, interval);
+        beats.tick().await;
+        assert_eq!(started.elapsed(), delay);
+        beats.tick().await;
+        assert_eq!(started.elapsed(), delay + interval);
     }
 }
