@@ -204,6 +204,13 @@ fn logs(settings: &Settings, broken: &mut Broken) {
         !super::log_dirs(settings).is_empty(),
         "At least one log directory must be defined via log.dirs or log.dir.",
     );
+    let dirs = super::log_dirs(settings);
+    if let Some(dir) = dirs.iter().enumerate().find_map(|(at, dir)| dirs[..at].contains(dir).then_some(dir)) {
+        broken.unless(
+            false,
+            &format!("Duplicate log directory found: {}; name each once in log.dirs", dir.display()),
+        );
+    }
     // Kafka divides by zero where there are no cleaner threads, and stops with that.
     let threads = settings.long("log.cleaner.threads");
     let buffer = settings.long("log.cleaner.dedupe.buffer.size");

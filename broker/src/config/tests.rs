@@ -330,6 +330,7 @@ fn keys_that_contradict_each_other_are_refused_in_kafkas_words() {
         ("log.roll.ms=0", "log.roll.ms must be greater than or equal to 1"),
         ("log.roll.jitter.ms=-1", "log.roll.jitter.ms must be greater than or equal to 0"),
         ("log.retention.hours=0", "log.retention.ms must be unlimited (-1) or, greater than or equal to 1"),
+        ("log.dirs=/a,/b, /a", "Duplicate log directory found: /a; name each once in log.dirs"),
         ("log.dirs=,", "At least one log directory must be defined via log.dirs or log.dir."),
         (
             "log.cleaner.dedupe.buffer.size=100",
