@@ -385,6 +385,10 @@ async fn keep_session(zookeeper: std::sync::Weak<ZooKeeper>) {
             }
         }
         let Some(zookeeper) = zookeeper.upgrade() else { return };
+        if zookeeper.client().is_none() {
+            // The broker has closed its session: nothing was lost.
+            return;
+        }
         attach_again(&zookeeper, session).await;
     }
 }
