@@ -62,6 +62,7 @@ pub(crate) fn start(partitions: &Arc<Partitions>, live: &LiveConfig) -> Housekee
     if let Some(interval) = logs.flush_scheduler_interval {
         every(interval, |partitions| partitions.flush_overdue(clock::wall()));
     }
+    // `log.initial.task.delay.ms` is not for these, in Kafka neither.
     let mut each = |interval, task: fn(&Partitions)| first_after(interval, interval, task);
     each(logs.high_watermark_checkpoint_interval, |partitions| {
         partitions.checkpoint_high_watermarks();
@@ -70,7 +71,7 @@ pub(crate) fn start(partitions: &Arc<Partitions>, live: &LiveConfig) -> Housekee
     Housekeeping { work, cleaning }
 }
 
-/// The first after `delay` (`log.initial.task.delay.ms`), the others an interval after the one before has ended.
+/// The first after `delay`, each of the others an interval after the one before it.
 fn beats(delay: Duration, interval: Duration) -> Interval {
     let mut beats = interval_at(Instant::now() + delay, interval.max(Duration::from_millis(1)));
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);

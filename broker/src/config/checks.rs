@@ -200,16 +200,13 @@ fn logs(settings: &Settings, broken: &mut Broken) {
         retention >= 1 || retention == -1,
         "log.retention.ms must be unlimited (-1) or, greater than or equal to 1",
     );
-    broken.unless(
-        !super::log_dirs(settings).is_empty(),
-        "At least one log directory must be defined via log.dirs or log.dir.",
-    );
     let dirs = super::log_dirs(settings);
-    if let Some(dir) = dirs.iter().enumerate().find_map(|(at, dir)| dirs[..at].contains(dir).then_some(dir)) {
-        broken.unless(
-            false,
-            &format!("Duplicate log directory found: {}; name each once in log.dirs", dir.display()),
-        );
+    broken.unless(!dirs.is_empty(), "At least one log directory must be defined via log.dirs or log.dir.");
+    let again = dirs.iter().enumerate().find(|(at, dir)| dirs[..*at].contains(dir));
+    if let Some((_, dir)) = again {
+        broken
+            .0
+            .push(format!("Duplicate log directory found: {}; name each once in log.dirs", dir.display()));
     }
     // Kafka divides by zero where there are no cleaner threads, and stops with that.
     let threads = settings.long("log.cleaner.threads");
