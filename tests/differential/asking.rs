@@ -16,6 +16,7 @@ use kafka_protocol::protocol::{Request, StrBytes};
 
 use crate::support::process::PATIENCE;
 use crate::support::seat::Broker;
+use crate::support::until;
 use crate::support::wire::Connection;
 
 pub(crate) const NOBODY: BrokerId = BrokerId(-1);
@@ -192,13 +193,11 @@ impl Conversation {
 /// read by itself.
 #[track_caller]
 pub(crate) fn wait_until_groups_are_loaded(talk: &mut Conversation) {
-    let deadline = Instant::now() + PATIENCE;
     for name in IN_EVERY_PARTITION {
         let probe = HeartbeatRequest::default().with_group_id(group(name));
-        while [14, 15, 16].contains(&talk.prepare(3, &probe).error_code) {
-            assert!(Instant::now() < deadline, "the coordinator of {name} does not load");
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
+        until("the coordinator to have loaded its groups", || {
+            ![14, 15, 16].contains(&talk.prepare(3, &probe).error_code)
+        });
     }
 }
 

@@ -25,6 +25,7 @@ use crate::fetch::{fetching, shown};
 use crate::produce::producing;
 use crate::support::process::PATIENCE;
 use crate::support::records::Batch;
+use crate::support::until;
 
 const COORDINATOR: i8 = 1;
 const TRANSACTIONAL: i16 = 0x10;
@@ -440,12 +441,10 @@ fn offsets_of(talk: &mut Conversation, question: &str, group_id: &str) {
 #[track_caller]
 fn wait_until_stable(talk: &mut Conversation, group_id: &str) {
     const UNSTABLE_OFFSET_COMMIT: i16 = 88;
-    let deadline = Instant::now() + PATIENCE;
     let request = fetching_offsets(group_id, true);
-    while talk.prepare(9, &request).groups[0].topics[0].partitions[0].error_code == UNSTABLE_OFFSET_COMMIT {
-        assert!(Instant::now() < deadline, "the offsets of {group_id} stay unstable");
-        std::thread::park_timeout(Duration::from_millis(10));
-    }
+    until("the offsets of the group to be stable", || {
+        talk.prepare(9, &request).groups[0].topics[0].partitions[0].error_code != UNSTABLE_OFFSET_COMMIT
+    });
 }
 
 pub(crate) fn offsets(talk: &mut Conversation) {
